@@ -1,0 +1,102 @@
+//! What a sandbox is like: image, packages, network policy, resources, timeouts, pool.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::id::{EnvironmentId, TeamId};
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Environment {
+    pub id: EnvironmentId,
+    pub team_id: TeamId,
+    pub name: String,
+    pub description: Option<String>,
+    pub config: EnvironmentConfig,
+    pub scope: Option<String>,
+    pub metadata: BTreeMap<String, String>,
+    pub created_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
+    pub archived_at: Option<DateTime<Utc>>,
+}
+
+/// The wire format's `config`, resolved. Its type is fixed when the environment is created.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum EnvironmentConfig {
+    Cloud {
+        networking: Networking,
+        packages: Packages,
+        #[serde(flatten)]
+        sandbox: SandboxSpec,
+    },
+    SelfHosted,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Networking {
+    Unrestricted,
+    Limited { allowed_hosts: Vec<String>, allow_mcp_servers: bool, allow_package_managers: bool },
+}
+
+/// Packages by manager, each in that manager's own syntax.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Packages {
+    #[serde(default)]
+    pub apt: Vec<String>,
+    #[serde(default)]
+    pub cargo: Vec<String>,
+    #[serde(default)]
+    pub gem: Vec<String>,
+    #[serde(default)]
+    pub go: Vec<String>,
+    #[serde(default)]
+    pub npm: Vec<String>,
+    #[serde(default)]
+    pub pip: Vec<String>,
+}
+
+/// What the platform adds to a `cloud` config. Sizes in MiB, times in seconds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SandboxSpec {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    pub resources: Resources,
+    /// After this long without a turn the sandbox is given back; the workspace stays. `None`: never.
+    pub idle_timeout_seconds: Option<u64>,
+    /// A turn whose harness shows no sign of life for this long is ended as `timed_out`.
+    pub harness_silence_seconds: u64,
+    /// How many sandboxes are kept started and ready for a claim.
+    pub warm_pool_size: u32,
+}
+
+impl Default for SandboxSpec {
+    fn default() -> Self {
+        Self {
+            image: None,
+            resources: Resources::default(),
+            idle_timeout_seconds: Some(15 * 60),
+            harness_silence_seconds: 30 * 60,
+            warm_pool_size: 0,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Resources {
+    pub memory_mib: u64,
+    pub processes: u64,
+    pub disk_mib: u64,
+    /// Processors in thousandths.
+    pub cpu_millis: u64,
+}
+
+impl Default for Resources {
+    fn default() -> Self {
+        Self { memory_mib: 2048, processes: 512, disk_mib: 10 * 1024, cpu_millis: 2000 }
+    }
+}

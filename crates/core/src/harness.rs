@@ -1,0 +1,92 @@
+//! How one kind of coding agent is installed and run: the manifest `harnesses/<name>/harness.toml`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The name of a harness, e.g. `opencode`: lower-case letters, digits and hyphens.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct HarnessName(String);
+
+/// The text cannot be the name of a harness.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a harness name has 1 to 64 lower-case letters, digits and hyphens")]
+pub struct InvalidHarnessName;
+
+impl HarnessName {
+    pub fn parse(text: &str) -> Result<Self, InvalidHarnessName> {
+        let is_valid = (1..=64).contains(&text.len())
+            && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'));
+        if is_valid { Ok(Self(text.to_owned())) } else { Err(InvalidHarnessName) }
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for HarnessName {
+    type Error = InvalidHarnessName;
+
+    fn try_from(text: String) -> Result<Self, InvalidHarnessName> {
+        Self::parse(&text)
+    }
+}
+
+impl From<HarnessName> for String {
+    fn from(name: HarnessName) -> Self {
+        name.0
+    }
+}
+
+impl fmt::Display for HarnessName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// What `harness.toml` says. `harnesses/README.md` is the contract, field by field.
+///
+/// In `environment` and `files` these words are replaced: `{{model}}` (the agent's model), `{{models_json}}` (names of all models, a JSON
+/// list), `{{gateway_url}}` (where model calls go inside the sandbox), `{{system_json}}` (the system prompt as a JSON string).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    pub name: HarnessName,
+    /// The pinned version that `install.sh` installs.
+    pub version: String,
+    /// One line for people.
+    pub description: String,
+    pub protocol: Protocol,
+    /// The command that starts it; relative programs are looked up below the harness's install folder.
+    pub command: Vec<String>,
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+    /// Files written into the harness's room before it starts: path → content. `~/` is the home of the room.
+    #[serde(default)]
+    pub files: BTreeMap<String, String>,
+    /// Where the harness keeps its own state, below the home; it lies on the workspace volume.
+    #[serde(default)]
+    pub state: Vec<String>,
+    /// The file that the harness reads as additional instructions at each prompt; the system prompt is written there.
+    #[serde(default)]
+    pub instructions_file: Option<String>,
+    /// Whether it may be started before the session is known.
+    #[serde(default)]
+    pub can_start_warm: bool,
+    /// How a model is named towards the harness, e.g. `litellm/{{model}}`.
+    #[serde(default)]
+    pub model_name: Option<String>,
+    /// Its own full-screen program, for people (`lap attach --tty`).
+    #[serde(default)]
+    pub terminal_command: Option<Vec<String>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// Agent Client Protocol, version 1, newline-delimited JSON-RPC over stdio.
+    Acp,
+}

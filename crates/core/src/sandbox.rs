@@ -1,0 +1,162 @@
+//! The disposable place where one session's harness runs, and what it is told when it starts.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::agent::AgentSnapshot;
+use crate::id::{SessionId, TeamId};
+
+/// Which sandbox of its session this is: each replacement raises it by one. 0 means that there was none yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Epoch(pub u64);
+
+impl Epoch {
+    pub const NONE: Self = Self(0);
+
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+/// How far a sandbox is on its way up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StartupPhase {
+    Queued,
+    Claimed,
+    Booting,
+    Linked,
+    PreparingWorkspace,
+    StartingHarness,
+    Ready,
+}
+
+impl StartupPhase {
+    pub fn as_word(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Claimed => "claimed",
+            Self::Booting => "booting",
+            Self::Linked => "linked",
+            Self::PreparingWorkspace => "preparing_workspace",
+            Self::StartingHarness => "starting_harness",
+            Self::Ready => "ready",
+        }
+    }
+}
+
+/// A word that names no phase.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no phase of a start-up")]
+pub struct UnknownPhase(String);
+
+impl FromStr for StartupPhase {
+    type Err = UnknownPhase;
+
+    fn from_str(word: &str) -> Result<Self, UnknownPhase> {
+        match word {
+            "queued" => Ok(Self::Queued),
+            "claimed" => Ok(Self::Claimed),
+            "booting" => Ok(Self::Booting),
+            "linked" => Ok(Self::Linked),
+            "preparing_workspace" => Ok(Self::PreparingWorkspace),
+            "starting_harness" => Ok(Self::StartingHarness),
+            "ready" => Ok(Self::Ready),
+            other => Err(UnknownPhase(other.to_owned())),
+        }
+    }
+}
+
+/// The way up of a session's current sandbox, as the API shows it under `startup`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Startup {
+    /// Which attempt this is, from 1.
+    pub attempt: u32,
+    pub phase: StartupPhase,
+    /// One line for a person.
+    #[serde(default)]
+    pub detail: String,
+    /// `warm` or `cold`, once known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spawn_mode: Option<String>,
+    pub phases: Vec<PhaseReached>,
+    /// Why the last attempt was given up, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PhaseReached {
+    pub phase: StartupPhase,
+    pub at: DateTime<Utc>,
+    /// How long the phase before took.
+    pub after_ms: i64,
+}
+
+impl Startup {
+    pub fn begin(attempt: u32, at: DateTime<Utc>) -> Self {
+        let phase = StartupPhase::Queued;
+        Self {
+            attempt,
+            phase,
+            detail: String::new(),
+            spawn_mode: None,
+            phases: vec![PhaseReached { phase, at, after_ms: 0 }],
+            failure: None,
+        }
+    }
+
+    /// Notes a phase; one that was passed already changes nothing, because reports may come twice.
+    pub fn reach(&mut self, phase: StartupPhase, detail: String, at: DateTime<Utc>) {
+        if phase < self.phase {
+            return;
+        }
+        self.detail = detail;
+        if phase == self.phase {
+            return;
+        }
+        let before = self.phases.last().map_or(at, |reached| reached.at);
+        let after_ms = (at - before).num_milliseconds().max(0);
+        self.phase = phase;
+        self.phases.push(PhaseReached { phase, at, after_ms });
+    }
+}
+
+/// Everything that `Hydrate` hands to a sandbox: made by one builder from stored data, so that replacing a sandbox is
+/// the same as starting one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SessionSpec {
+    pub session_id: SessionId,
+    pub team_id: TeamId,
+    pub agent: AgentSnapshot,
+    /// The harness's own name for the session, when it had one before: resume that.
+    #[serde(default)]
+    pub harness_session: Option<String>,
+    /// Variables for the harness's room. Never a secret's value.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+    /// What was said so far, for a harness that cannot resume: given as history, never run again.
+    #[serde(default)]
+    pub transcript: Vec<TranscriptItem>,
+    /// Whether the session had a sandbox before, so that a fresh harness means lost memory.
+    #[serde(default)]
+    pub is_replacement: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TranscriptItem {
+    /// `user`, `agent` or `tool`.
+    pub role: String,
+    pub text: String,
+}

@@ -1,0 +1,134 @@
+//! A session: one durable conversation with one agent.
+
+mod event;
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::agent::AgentSnapshot;
+use crate::id::{AgentId, EnvironmentId, SandboxId, SessionId, TeamId};
+use crate::sandbox::{Epoch, Startup};
+
+pub use event::{
+    ClientEvent, ContentBlock, Event, EventBody, ModelUsage, RetryStatus, StoppedBecause, WireError,
+};
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Session {
+    pub id: SessionId,
+    pub team_id: TeamId,
+    pub agent_id: AgentId,
+    pub environment_id: EnvironmentId,
+    pub agent: AgentSnapshot,
+    pub context: Option<String>,
+    pub title: Option<String>,
+    pub metadata: BTreeMap<String, String>,
+    pub vault_ids: Vec<String>,
+    pub status: SessionStatus,
+    pub epoch: Epoch,
+    /// The sandbox that is ready for turns, if any.
+    pub sandbox_id: Option<SandboxId>,
+    pub startup: Option<Startup>,
+    pub harness_session: Option<String>,
+    /// The number of the log's last event.
+    pub last_event: i64,
+    /// The last entry of the current epoch's journal that is in the log.
+    pub journal_through: u64,
+    pub usage: Usage,
+    pub created_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
+    pub archived_at: Option<DateTime<Utc>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SessionStatus {
+    Idle,
+    Running,
+    Rescheduling,
+    Terminated,
+}
+
+impl SessionStatus {
+    pub fn as_word(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Running => "running",
+            Self::Rescheduling => "rescheduling",
+            Self::Terminated => "terminated",
+        }
+    }
+
+    pub fn from_word(word: &str) -> Option<Self> {
+        match word {
+            "idle" => Some(Self::Idle),
+            "running" => Some(Self::Running),
+            "rescheduling" => Some(Self::Rescheduling),
+            "terminated" => Some(Self::Terminated),
+            _ => None,
+        }
+    }
+}
+
+impl Session {
+    /// Whether it still takes messages; an archived session counts as ended.
+    pub fn is_live(&self) -> bool {
+        self.archived_at.is_none() && self.status != SessionStatus::Terminated
+    }
+}
+
+/// Tokens spent, added up over the session's life.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Usage {
+    pub input_tokens: u64,
+    pub output_tokens: u64,
+    pub cache_read_input_tokens: u64,
+    pub cache_creation_input_tokens: u64,
+}
+
+impl Usage {
+    pub fn add(&mut self, usage: ModelUsage) {
+        self.input_tokens = self.input_tokens.saturating_add(usage.input_tokens);
+        self.output_tokens = self.output_tokens.saturating_add(usage.output_tokens);
+        self.cache_read_input_tokens =
+            self.cache_read_input_tokens.saturating_add(usage.cache_read_input_tokens);
+        self.cache_creation_input_tokens =
+            self.cache_creation_input_tokens.saturating_add(usage.cache_creation_input_tokens);
+    }
+}
+
+/// A change to a session. Absent fields stay as they are.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SessionPatch {
+    /// `Some(None)` clears.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "double_option")]
+    pub title: Option<Option<String>>,
+    /// By key: a value sets, `None` deletes.
+    #[serde(default)]
+    pub metadata: BTreeMap<String, Option<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tools: Option<Vec<crate::agent::Tool>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mcp_servers: Option<Vec<crate::agent::McpServer>>,
+}
+
+/// Keeps `null` (clear) and absent (leave) apart.
+mod double_option {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<T: Serialize, S: Serializer>(
+        value: &Option<Option<T>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        value.as_ref().and_then(Option::as_ref).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Option<T>>, D::Error> {
+        Option::deserialize(deserializer).map(Some)
+    }
+}

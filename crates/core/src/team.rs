@@ -1,0 +1,34 @@
+//! The tenant, and the keys that act for it.
+
+use chrono::{DateTime, Utc};
+
+use crate::id::{ApiKeyId, TeamId};
+
+/// Name of the team in which the administrator acts when none is named.
+pub const DEFAULT_TEAM: &str = "default";
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Team {
+    pub id: TeamId,
+    pub name: String,
+    pub created_at: DateTime<Utc>,
+}
+
+/// A key of a team. The key itself is shown once and stored only as a hash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiKey {
+    pub id: ApiKeyId,
+    pub team_id: TeamId,
+    pub name: String,
+    pub created_at: DateTime<Utc>,
+    pub expires_at: Option<DateTime<Utc>>,
+    pub revoked_at: Option<DateTime<Utc>>,
+    pub last_used_at: Option<DateTime<Utc>>,
+}
+
+impl ApiKey {
+    /// Whether the key opens anything at `now`.
+    pub fn is_valid_at(&self, now: DateTime<Utc>) -> bool {
+        self.revoked_at.is_none() && self.expires_at.is_none_or(|end| now < end)
+    }
+}
