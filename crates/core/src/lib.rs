@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod clock;
+pub mod conversation;
 pub mod environment;
 pub mod failure;
 pub mod harness;

@@ -6,9 +6,12 @@ use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::agent::AgentSnapshot;
-use crate::id::{SessionId, TeamId};
+use crate::environment::SandboxSpec;
+use crate::harness::HarnessName;
+use crate::id::{AgentId, EnvironmentId, SandboxId, SessionId, TeamId};
 
 /// Which sandbox of its session this is: each replacement raises it by one. 0 means that there was none yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -26,6 +29,100 @@ impl Epoch {
 impl fmt::Display for Epoch {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(formatter)
+    }
+}
+
+/// One sandbox, from its place in the queue to its end. A warm one belongs to nobody until a session claims it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sandbox {
+    pub id: SandboxId,
+    pub team_id: Option<TeamId>,
+    pub session_id: Option<SessionId>,
+    pub agent_id: Option<AgentId>,
+    pub epoch: Option<Epoch>,
+    pub environment_id: EnvironmentId,
+    pub harness: HarnessName,
+    pub backend: Backend,
+    /// The machine whose processes they are (local backend).
+    pub host: String,
+    pub state: SandboxState,
+    pub spec: SandboxSpec,
+    /// sandbox-service's own notes: what Hydrate will hand over, and how the backend names the sandbox.
+    pub detail: Value,
+    /// SHA-256 of the token that its sandbox-agent shows on the link.
+    pub token_hash: Option<Vec<u8>>,
+    pub exit_reason: Option<String>,
+    pub created_at: DateTime<Utc>,
+    pub ready_at: Option<DateTime<Utc>>,
+    pub gone_at: Option<DateTime<Utc>>,
+}
+
+/// Where a sandbox stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SandboxState {
+    /// Waits for room on a machine.
+    Queued,
+    /// Admitted; its processes are being started.
+    Starting,
+    /// Runs and waits for a session.
+    Warm,
+    /// A warm one that a session has taken and that is not ready for turns yet.
+    Claimed,
+    Ready,
+    Stopping,
+    Gone,
+}
+
+impl SandboxState {
+    pub fn as_word(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Starting => "starting",
+            Self::Warm => "warm",
+            Self::Claimed => "claimed",
+            Self::Ready => "ready",
+            Self::Stopping => "stopping",
+            Self::Gone => "gone",
+        }
+    }
+
+    pub fn from_word(word: &str) -> Option<Self> {
+        match word {
+            "queued" => Some(Self::Queued),
+            "starting" => Some(Self::Starting),
+            "warm" => Some(Self::Warm),
+            "claimed" => Some(Self::Claimed),
+            "ready" => Some(Self::Ready),
+            "stopping" => Some(Self::Stopping),
+            "gone" => Some(Self::Gone),
+            _ => None,
+        }
+    }
+}
+
+/// What runs the sandboxes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Backend {
+    Local,
+    Kubernetes,
+}
+
+impl Backend {
+    pub fn as_word(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Kubernetes => "kubernetes",
+        }
+    }
+
+    pub fn from_word(word: &str) -> Option<Self> {
+        match word {
+            "local" => Some(Self::Local),
+            "kubernetes" => Some(Self::Kubernetes),
+            _ => None,
+        }
     }
 }
 
@@ -115,6 +212,11 @@ impl Startup {
             phases: vec![PhaseReached { phase, at, after_ms: 0 }],
             failure: None,
         }
+    }
+
+    /// Whether the sandbox is still on its way up.
+    pub fn is_under_way(&self) -> bool {
+        self.phase != StartupPhase::Ready && self.failure.is_none()
     }
 
     /// Notes a phase; one that was passed already changes nothing, because reports may come twice.

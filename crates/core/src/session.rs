@@ -39,6 +39,8 @@ pub struct Session {
     pub usage: Usage,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
+    /// Since when no turn is under way; `None` while one is.
+    pub idle_since: Option<DateTime<Utc>>,
     pub archived_at: Option<DateTime<Utc>>,
 }
 

@@ -6,10 +6,27 @@ use std::str::FromStr;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::id::TurnId;
 use crate::sandbox::Epoch;
 
-/// How often an unfinished turn is given to a further sandbox after a loss.
-pub const MAX_ATTEMPTS: u32 = 3;
+/// How often an unfinished turn is taken up again by a further sandbox after a loss.
+pub const MAX_RETAKES: u32 = 3;
+
+/// One turn of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Turn {
+    pub id: TurnId,
+    /// 1, 2, 3 … in the session: the order in which turns run.
+    pub ordinal: i64,
+    /// The number of the user's message that opened it.
+    pub event_number: i64,
+    pub state: TurnState,
+    /// How many sandboxes have been given it.
+    pub attempts: u32,
+    pub created_at: DateTime<Utc>,
+    /// When the first sandbox was given it.
+    pub started_at: Option<DateTime<Utc>>,
+}
 
 /// Where a turn stands.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,0 +1,82 @@
+//! What a sandbox reports of its work.
+
+use crate::journal::Entry;
+use crate::sandbox::Epoch;
+
+use super::{Conversation, EventBody, Moment, Refusal, TurnId, TurnState};
+
+/// A journal entry with its number, which counts from 1 in each epoch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NumberedEntry {
+    pub number: u64,
+    pub entry: Entry,
+}
+
+impl Conversation {
+    /// Takes a batch of the journal into the log and answers how far the journal now is committed.
+    ///
+    /// A batch that comes twice changes nothing. One of a stale epoch, with a hole before it, or with an entry that no sandbox may write
+    /// is refused whole.
+    pub fn take_journal(
+        &mut self,
+        epoch: Epoch,
+        batch: Vec<NumberedEntry>,
+        moment: Moment<'_>,
+    ) -> Result<u64, Refusal> {
+        self.refuse_stale(epoch)?;
+        let fresh = self.fresh_entries(batch)?;
+        for NumberedEntry { number, entry } in fresh {
+            self.session.journal_through = number;
+            self.take_entry(epoch, entry, moment);
+        }
+        self.advance(moment);
+        Ok(self.session.journal_through)
+    }
+
+    fn fresh_entries(&self, batch: Vec<NumberedEntry>) -> Result<Vec<NumberedEntry>, Refusal> {
+        let mut expected = self.session.journal_through + 1;
+        let mut fresh = Vec::with_capacity(batch.len());
+        for numbered in batch {
+            if numbered.number < expected {
+                continue;
+            }
+            if numbered.number > expected {
+                return Err(Refusal::JournalGap { given: numbered.number, expected });
+            }
+            if let Entry::Event { body, .. } = &numbered.entry
+                && !numbered.entry.is_allowed()
+            {
+                return Err(Refusal::ForbiddenEntry(body.type_name()));
+            }
+            expected += 1;
+            fresh.push(numbered);
+        }
+        Ok(fresh)
+    }
+
+    fn take_entry(&mut self, epoch: Epoch, entry: Entry, moment: Moment<'_>) {
+        match entry {
+            Entry::TurnStarted { turn_id } => self.start_turn(epoch, turn_id),
+            Entry::Event { turn_id, id, body } => {
+                if let EventBody::SpanModelRequestEnd { model_usage, .. } = &body {
+                    self.session.usage.add(*model_usage);
+                }
+                self.append_as(id, turn_id, body, moment);
+            }
+            Entry::TurnEnded { turn_id, stop_reason, message } => {
+                self.end_turn(turn_id, stop_reason, message, moment);
+            }
+            Entry::HarnessSession { id } => self.session.harness_session = Some(id),
+        }
+    }
+
+    fn start_turn(&mut self, epoch: Epoch, id: TurnId) {
+        let Some(mut turn) = self.open_turns.iter().find(|turn| turn.id == id).cloned() else {
+            return;
+        };
+        if turn.state == (TurnState::Dispatched { epoch }) {
+            turn.state = TurnState::Running { epoch };
+            self.note_turn(turn);
+        }
+    }
+}

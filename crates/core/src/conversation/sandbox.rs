@@ -1,0 +1,190 @@
+//! Sandboxes that come, go and are asked for.
+
+use crate::id::{SandboxId, TurnId};
+use crate::sandbox::{Epoch, Startup, StartupPhase};
+use crate::turn::MAX_RETAKES;
+
+use super::{
+    Conversation, EventBody, Moment, Outgoing, Refusal, SessionStatus, StopReason, StopWhy, Turn,
+    TurnState,
+};
+
+/// How often the start of a sandbox is tried before the session hears that it failed.
+pub const MAX_STARTS: u32 = 3;
+
+/// A sandbox is gone, or could not be brought up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loss {
+    pub epoch: Epoch,
+    /// Stable word, e.g. `exited`.
+    pub reason: String,
+    /// A sentence a person can act on.
+    pub message: String,
+    pub may_retry: bool,
+}
+
+impl Conversation {
+    /// A sandbox came one step further. When it is ready, the first waiting turn is handed to it.
+    pub fn report_startup(
+        &mut self,
+        epoch: Epoch,
+        sandbox: Option<SandboxId>,
+        phase: StartupPhase,
+        detail: String,
+        spawn_mode: Option<String>,
+        moment: Moment<'_>,
+    ) -> Result<(), Refusal> {
+        self.refuse_stale(epoch)?;
+        let startup = self.session.startup.get_or_insert_with(|| Startup::begin(1, moment.now));
+        startup.reach(phase, detail, moment.now);
+        if spawn_mode.is_some() {
+            startup.spawn_mode = spawn_mode;
+        }
+        if phase == StartupPhase::Ready && self.session.sandbox_id.is_none() {
+            self.session.sandbox_id = sandbox;
+            if self.session.status == SessionStatus::Rescheduling {
+                match self.open_turns.first().map(|turn| turn.id) {
+                    Some(turn) => self.show_running(turn, moment),
+                    None => self.session.status = SessionStatus::Idle,
+                }
+            }
+            if self.open_turns.is_empty() {
+                self.session.idle_since = Some(moment.now);
+            }
+            self.advance(moment);
+        }
+        Ok(())
+    }
+
+    /// A sandbox is gone: its turn goes to the next one, or ends when that has been tried often enough.
+    ///
+    /// The loss of a sandbox that is not the session's current one changes nothing.
+    pub fn lose_sandbox(&mut self, loss: Loss, moment: Moment<'_>) {
+        if self.refuse_stale(loss.epoch).is_err() {
+            return;
+        }
+        let was_ready = self.session.sandbox_id.take().is_some();
+        let starts = if was_ready { 0 } else { self.starts() };
+        let may_start_again = loss.may_retry && starts < MAX_STARTS;
+        match self.open_turns.first().cloned() {
+            Some(turn) if may_start_again && turn.attempts <= MAX_RETAKES => {
+                self.requeue(turn);
+                self.session.status = SessionStatus::Rescheduling;
+                let body = EventBody::SessionStatusRescheduled {
+                    reason: loss.reason,
+                    message: loss.message,
+                };
+                self.append(None, body, moment);
+                self.provision(starts + 1, moment);
+            }
+            Some(turn) => {
+                self.give_up_start(&loss.message);
+                let reason = if turn.attempts > MAX_RETAKES {
+                    StopReason::RetriesExhausted
+                } else {
+                    StopReason::SandboxLost
+                };
+                self.end_turn(turn.id, reason, Some(loss.message), moment);
+                self.advance(moment);
+            }
+            // It was idle: the next message brings a new one.
+            None if was_ready => self.session.startup = None,
+            None if may_start_again => self.provision(starts + 1, moment),
+            None => {
+                self.give_up_start(&loss.message);
+                self.append_error(None, &loss.reason, loss.message, moment);
+            }
+        }
+    }
+
+    /// Gives an idle session's sandbox back; the workspace stays.
+    pub fn release_sandbox(
+        &mut self,
+        epoch: Epoch,
+        sandbox: SandboxId,
+        moment: Moment<'_>,
+    ) -> Result<(), Refusal> {
+        self.refuse_stale(epoch)?;
+        if self.session.sandbox_id != Some(sandbox) {
+            return Err(Refusal::OtherSandbox);
+        }
+        if !self.open_turns.is_empty() {
+            return Err(Refusal::TurnUnderWay);
+        }
+        self.stop_sandbox(StopWhy::Released, moment);
+        Ok(())
+    }
+
+    /// `StartTurn` found no link. The turn waits again, and sandbox-service is asked to bring that sandbox's link
+    /// back or to say that it is gone.
+    pub fn turn_undeliverable(&mut self, epoch: Epoch, turn: TurnId, moment: Moment<'_>) {
+        if self.refuse_stale(epoch).is_err() {
+            return;
+        }
+        let dispatched = TurnState::Dispatched { epoch };
+        let waiting =
+            self.open_turns.iter().find(|open| open.id == turn && open.state == dispatched);
+        let Some(mut waiting) = waiting.cloned() else {
+            return;
+        };
+        // It reached nobody, so it does not count as an attempt.
+        waiting.attempts = waiting.attempts.saturating_sub(1);
+        self.requeue(waiting);
+        self.session.sandbox_id = None;
+        self.session.startup = Some(Startup::begin(1, moment.now));
+        self.changes.outgoing.push(Outgoing::ProvisionSandbox { epoch });
+    }
+
+    /// `InterruptTurn` found no link. The turn ends all the same; the sandbox that may still work on it is cut off.
+    pub fn interrupt_undeliverable(&mut self, epoch: Epoch, turn: TurnId, moment: Moment<'_>) {
+        if self.refuse_stale(epoch).is_err() {
+            return;
+        }
+        if !self.open_turns.iter().any(|open| open.id == turn) {
+            return;
+        }
+        self.stop_sandbox(StopWhy::Superseded, moment);
+        self.end_turn(turn, StopReason::Interrupted, None, moment);
+        self.advance(moment);
+    }
+
+    /// Asks for a sandbox of the next epoch. `start` counts the tries in a row, from 1.
+    pub(super) fn provision(&mut self, start: u32, moment: Moment<'_>) {
+        let epoch = self.raise_epoch();
+        self.session.startup = Some(Startup::begin(start, moment.now));
+        self.session.updated_at = moment.now;
+        self.changes.outgoing.push(Outgoing::ProvisionSandbox { epoch });
+    }
+
+    /// Stops whatever sandbox the session has or is getting, and raises the epoch so that it can change nothing more.
+    pub(super) fn stop_sandbox(&mut self, reason: StopWhy, moment: Moment<'_>) {
+        let sandbox = self.session.sandbox_id;
+        let epoch = self.session.epoch;
+        self.raise_epoch();
+        self.changes.outgoing.push(Outgoing::StopSandbox { sandbox, epoch, reason });
+        self.session.startup = None;
+        self.session.updated_at = moment.now;
+    }
+
+    fn raise_epoch(&mut self) -> Epoch {
+        self.session.epoch = self.session.epoch.next();
+        self.session.journal_through = 0;
+        self.session.sandbox_id = None;
+        self.session.epoch
+    }
+
+    fn requeue(&mut self, mut turn: Turn) {
+        turn.state = TurnState::Queued;
+        self.note_turn(turn);
+    }
+
+    fn starts(&self) -> u32 {
+        self.session.startup.as_ref().map_or(0, |startup| startup.attempt)
+    }
+
+    fn give_up_start(&mut self, why: &str) {
+        if let Some(startup) = &mut self.session.startup {
+            startup.failure = Some(why.to_owned());
+        }
+    }
+}
