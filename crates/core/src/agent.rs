@@ -1,13 +1,26 @@
 //! A versioned definition of an agent, and the snapshot of it that a session pins.
 
+mod draft;
+mod model;
+mod reference;
+mod tool;
+
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::harness::HarnessName;
 use crate::id::{AgentId, TeamId};
+
+pub use draft::{AgentDraft, AgentPatch, SkillDraft, check_mcp_servers};
+pub use model::{Effort, Model, ModelDraft};
+pub use reference::{AgentOverrides, AgentReference, AgentReferenceBody};
+pub use tool::{
+    BuiltInTool, PermissionPolicy, Tool, ToolConfig, ToolConfigDraft, ToolDefault,
+    ToolDefaultDraft, ToolDraft, resolve_tools,
+};
 
 /// One version of an agent. Versions start at 1 and never change.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,15 +35,16 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// What a session of this agent pins, before any overrides.
+    /// What a session of this agent pins, before any overrides. Metadata is about the agent, so it stays behind.
     pub fn snapshot(&self) -> AgentSnapshot {
-        let definition = self.definition.clone();
+        let definition = AgentDefinition { metadata: BTreeMap::new(), ..self.definition.clone() };
         AgentSnapshot { id: self.id, version: self.version, definition }
     }
 }
 
 /// Everything a team says about an agent, in resolved form: defaults are filled in when it is created.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AgentDefinition {
     pub name: String,
     #[serde(default)]
@@ -55,6 +69,8 @@ pub struct AgentDefinition {
 
 /// An agent as one session uses it: the pinned version with the session's overrides applied.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(tag = "type", rename = "agent")]
 pub struct AgentSnapshot {
     pub id: AgentId,
     pub version: i32,
@@ -62,70 +78,9 @@ pub struct AgentSnapshot {
     pub definition: AgentDefinition,
 }
 
-/// A model as LiteLLM names it, with the wish for effort that the wire format always answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Model {
-    pub id: String,
-    #[serde(default = "Effort::high")]
-    pub effort: Effort,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub speed: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub inference_geo: Option<String>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Effort {
-    #[serde(rename = "type")]
-    pub level: String,
-}
-
-impl Effort {
-    pub fn high() -> Self {
-        Self { level: "high".to_owned() }
-    }
-}
-
-/// What the agent may call, and under which permission.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type")]
-pub enum Tool {
-    #[serde(rename = "agent_toolset_20260401")]
-    AgentToolset { configs: Vec<ToolConfig>, default_config: ToolDefault },
-    #[serde(rename = "mcp_toolset")]
-    McpToolset { mcp_server_name: String, configs: Vec<ToolConfig>, default_config: ToolDefault },
-    #[serde(rename = "custom")]
-    Custom { name: String, description: String, input_schema: Value },
-}
-
-/// One tool of a set. `kind` equals the name for built-in tools and is absent for those of an MCP server.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ToolConfig {
-    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
-    pub kind: Option<String>,
-    pub name: String,
-    pub enabled: bool,
-    pub permission_policy: PermissionPolicy,
-    /// Limits of single tools (`allowed_domains` and the like), kept as sent.
-    #[serde(flatten)]
-    pub limits: Map<String, Value>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ToolDefault {
-    pub enabled: bool,
-    pub permission_policy: PermissionPolicy,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub enum PermissionPolicy {
-    AlwaysAllow,
-    AlwaysAsk,
-    Auto,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
 pub struct McpServer {
     #[serde(rename = "type")]
     pub kind: String,
@@ -134,6 +89,7 @@ pub struct McpServer {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SkillReference {
     #[serde(rename = "type")]
     pub kind: String,
@@ -142,6 +98,7 @@ pub struct SkillReference {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ExecutionIdentity {
     ServiceAccount,

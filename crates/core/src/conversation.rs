@@ -22,7 +22,8 @@ use crate::session::{
 use crate::turn::{StopReason, Turn, TurnState};
 
 pub use journal::NumberedEntry;
-pub use sandbox::{Loss, MAX_STARTS};
+pub use messages::Taken;
+pub use sandbox::{Loss, MAX_STARTS, PhaseReport};
 
 /// When a rule is applied, and where new ids come from.
 #[derive(Clone, Copy)]

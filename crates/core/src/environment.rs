@@ -1,11 +1,17 @@
 //! What a sandbox is like: image, packages, network policy, resources, timeouts, pool.
 
+mod cloud;
+mod draft;
+
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::id::{EnvironmentId, TeamId};
+
+pub use cloud::{CloudDraft, NetworkingDraft, PackagesDraft, ResourcesDraft};
+pub use draft::{EnvironmentConfigDraft, EnvironmentDraft, EnvironmentPatch, EnvironmentSettings};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Environment {
@@ -22,7 +28,9 @@ pub struct Environment {
 }
 
 /// The wire format's `config`, resolved. Its type is fixed when the environment is created.
+#[expect(clippy::large_enum_variant, reason = "nearly every environment is of the large kind")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum EnvironmentConfig {
     Cloud {
@@ -34,15 +42,22 @@ pub enum EnvironmentConfig {
     SelfHosted,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Networking {
+    #[default]
     Unrestricted,
-    Limited { allowed_hosts: Vec<String>, allow_mcp_servers: bool, allow_package_managers: bool },
+    Limited {
+        allowed_hosts: Vec<String>,
+        allow_mcp_servers: bool,
+        allow_package_managers: bool,
+    },
 }
 
 /// Packages by manager, each in that manager's own syntax.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Packages {
     #[serde(default)]
     pub apt: Vec<String>,
@@ -60,6 +75,7 @@ pub struct Packages {
 
 /// What the platform adds to a `cloud` config. Sizes in MiB, times in seconds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct SandboxSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -86,6 +102,7 @@ impl Default for SandboxSpec {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct Resources {
     pub memory_mib: u64,

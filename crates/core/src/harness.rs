@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// The name of a harness, e.g. `opencode`: lower-case letters, digits and hyphens.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(try_from = "String", into = "String")]
 pub struct HarnessName(String);
 
@@ -49,8 +50,10 @@ impl fmt::Display for HarnessName {
 
 /// What `harness.toml` says. `harnesses/README.md` is the contract, field by field.
 ///
-/// In `environment` and `files` these words are replaced: `{{model}}` (the agent's model), `{{models_json}}` (names of all models, a JSON
-/// list), `{{gateway_url}}` (where model calls go inside the sandbox), `{{system_json}}` (the system prompt as a JSON string).
+/// In `environment` and `files` these words are replaced: `{{model}}` (the agent's model), `{{model_name}}` (the same as the harness
+/// names it), `{{model_entries}}` (all models, each as `model_entry` says, with commas between), `{{gateway_url}}` (where model calls
+/// go inside the sandbox), `{{home}}` and `{{workspace}}` (its folders), `{{system}}` (the system prompt). Each has a twin that is
+/// quoted and escaped for JSON: `{{model_json}}` and so on; `{{models_json}}` is the list of all models' names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
@@ -60,7 +63,8 @@ pub struct Manifest {
     /// One line for people.
     pub description: String,
     pub protocol: Protocol,
-    /// The command that starts it; relative programs are looked up below the harness's install folder.
+    /// The command that starts it. A program with a slash in it is relative to the harness's install folder; a bare name is looked
+    /// up in that folder's `bin`, then in the system's.
     pub command: Vec<String>,
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
@@ -76,9 +80,12 @@ pub struct Manifest {
     /// Whether it may be started before the session is known.
     #[serde(default)]
     pub can_start_warm: bool,
-    /// How a model is named towards the harness, e.g. `litellm/{{model}}`.
+    /// How a model is named towards the harness, e.g. `litellm/{{model}}`; without it, as LiteLLM names it.
     #[serde(default)]
     pub model_name: Option<String>,
+    /// How one model is written down in the harness's configuration; `{{model_entries}}` joins these.
+    #[serde(default)]
+    pub model_entry: Option<String>,
     /// Its own full-screen program, for people (`lap attach --tty`).
     #[serde(default)]
     pub terminal_command: Option<Vec<String>>,

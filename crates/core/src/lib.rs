@@ -8,7 +8,10 @@ pub mod failure;
 pub mod harness;
 pub mod id;
 pub mod journal;
+#[cfg(feature = "openapi")]
+pub mod openapi;
 pub mod sandbox;
 pub mod session;
 pub mod team;
 pub mod turn;
+pub mod wire;

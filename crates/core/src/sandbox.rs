@@ -15,6 +15,7 @@ use crate::id::{AgentId, EnvironmentId, SandboxId, SessionId, TeamId};
 
 /// Which sandbox of its session this is: each replacement raises it by one. 0 means that there was none yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Epoch(pub u64);
 
 impl Epoch {
@@ -75,7 +76,7 @@ pub enum SandboxState {
 }
 
 impl SandboxState {
-    pub fn as_word(self) -> &'static str {
+    pub const fn as_word(self) -> &'static str {
         match self {
             Self::Queued => "queued",
             Self::Starting => "starting",
@@ -128,6 +129,7 @@ impl Backend {
 
 /// How far a sandbox is on its way up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum StartupPhase {
     Queued,
@@ -177,6 +179,7 @@ impl FromStr for StartupPhase {
 
 /// The way up of a session's current sandbox, as the API shows it under `startup`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Startup {
     /// Which attempt this is, from 1.
     pub attempt: u32,
@@ -194,6 +197,7 @@ pub struct Startup {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PhaseReached {
     pub phase: StartupPhase,
     pub at: DateTime<Utc>,

@@ -45,6 +45,7 @@ pub struct Session {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum SessionStatus {
     Idle,
@@ -83,6 +84,7 @@ impl Session {
 
 /// Tokens spent, added up over the session's life.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct Usage {
     pub input_tokens: u64,
@@ -118,6 +120,11 @@ pub struct SessionPatch {
 }
 
 /// Keeps `null` (clear) and absent (leave) apart.
+#[expect(
+    clippy::option_option,
+    clippy::ref_option,
+    reason = "serde gives and takes the field as it is"
+)]
 mod double_option {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 

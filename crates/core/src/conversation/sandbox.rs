@@ -1,5 +1,7 @@
 //! Sandboxes that come, go and are asked for.
 
+use chrono::{DateTime, Utc};
+
 use crate::id::{SandboxId, TurnId};
 use crate::sandbox::{Epoch, Startup, StartupPhase};
 use crate::turn::MAX_RETAKES;
@@ -11,6 +13,20 @@ use super::{
 
 /// How often the start of a sandbox is tried before the session hears that it failed.
 pub const MAX_STARTS: u32 = 3;
+
+/// A sandbox came one step further on its way up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PhaseReport {
+    pub epoch: Epoch,
+    /// `None` while it waits for room.
+    pub sandbox: Option<SandboxId>,
+    pub phase: StartupPhase,
+    /// One line for a person.
+    pub detail: String,
+    /// `warm` or `cold`, once known.
+    pub spawn_mode: Option<String>,
+    pub reached_at: DateTime<Utc>,
+}
 
 /// A sandbox is gone, or could not be brought up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,21 +43,18 @@ impl Conversation {
     /// A sandbox came one step further. When it is ready, the first waiting turn is handed to it.
     pub fn report_startup(
         &mut self,
-        epoch: Epoch,
-        sandbox: Option<SandboxId>,
-        phase: StartupPhase,
-        detail: String,
-        spawn_mode: Option<String>,
+        report: PhaseReport,
         moment: Moment<'_>,
     ) -> Result<(), Refusal> {
-        self.refuse_stale(epoch)?;
+        self.refuse_stale(report.epoch)?;
         let startup = self.session.startup.get_or_insert_with(|| Startup::begin(1, moment.now));
-        startup.reach(phase, detail, moment.now);
-        if spawn_mode.is_some() {
-            startup.spawn_mode = spawn_mode;
+        startup.reach(report.phase, report.detail, report.reached_at);
+        if report.spawn_mode.is_some() {
+            startup.spawn_mode = report.spawn_mode;
         }
-        if phase == StartupPhase::Ready && self.session.sandbox_id.is_none() {
-            self.session.sandbox_id = sandbox;
+        self.session.updated_at = moment.now;
+        if report.phase == StartupPhase::Ready && self.session.sandbox_id.is_none() {
+            self.session.sandbox_id = report.sandbox;
             if self.session.status == SessionStatus::Rescheduling {
                 match self.open_turns.first().map(|turn| turn.id) {
                     Some(turn) => self.show_running(turn, moment),
@@ -52,8 +65,23 @@ impl Conversation {
                 self.session.idle_since = Some(moment.now);
             }
             self.advance(moment);
+        } else if report.phase == StartupPhase::Ready && self.session.sandbox_id == report.sandbox {
+            self.hand_over_again();
         }
         Ok(())
+    }
+
+    /// The sandbox linked anew. Whoever held its link before may have died with a turn in his hands, so the turn is sent once more
+    /// until the journal shows that it began; a sandbox that has it already changes nothing.
+    fn hand_over_again(&mut self) {
+        let epoch = self.session.epoch;
+        let (Some(sandbox), Some(turn)) = (self.session.sandbox_id, self.open_turns.first()) else {
+            return;
+        };
+        if turn.state == (TurnState::Dispatched { epoch }) {
+            let turn = turn.clone();
+            self.changes.outgoing.push(Outgoing::StartTurn { sandbox, epoch, turn });
+        }
     }
 
     /// A sandbox is gone: its turn goes to the next one, or ends when that has been tried often enough.

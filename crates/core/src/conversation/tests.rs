@@ -92,17 +92,15 @@ impl Scene {
     fn get_ready(&mut self) {
         let epoch = self.session.epoch;
         let sandbox = SandboxId::from_uuid(Uuid::from_u128(900 + u128::from(epoch.0)));
-        self.act(|conversation, moment| {
-            conversation.report_startup(
-                epoch,
-                Some(sandbox),
-                StartupPhase::Ready,
-                String::new(),
-                None,
-                moment,
-            )
-        })
-        .unwrap();
+        let report = PhaseReport {
+            epoch,
+            sandbox: Some(sandbox),
+            phase: StartupPhase::Ready,
+            detail: String::new(),
+            spawn_mode: None,
+            reached_at: DateTime::UNIX_EPOCH,
+        };
+        self.act(|conversation, moment| conversation.report_startup(report, moment)).unwrap();
     }
 
     fn say(&mut self, text: &str) {
@@ -194,6 +192,20 @@ fn blank_session(ids: &Counted) -> Session {
         idle_since: None,
         archived_at: None,
     }
+}
+
+#[test]
+fn a_turn_that_may_have_been_lost_on_its_way_is_sent_again_when_the_sandbox_links_anew() {
+    let mut scene = Scene::ready();
+    scene.say("hello");
+    let turn = scene.current_turn();
+    scene.get_ready();
+    assert_eq!(scene.starts_of(turn), 2);
+    assert_eq!(scene.open_turns[0].attempts, 1);
+
+    scene.report(Entry::TurnStarted { turn_id: turn });
+    scene.get_ready();
+    assert_eq!(scene.starts_of(turn), 2);
 }
 
 #[test]
@@ -378,7 +390,7 @@ fn an_idle_session_gives_its_sandbox_back_but_a_busy_one_keeps_it() {
 fn an_archived_session_takes_nothing_more() {
     let mut scene = Scene::ready();
     scene.say("one");
-    scene.act(|conversation, moment| conversation.archive(moment));
+    scene.act(Conversation::archive);
     let id = EventId::mint(&scene.ids);
     let body = EventBody::UserInterrupt {};
     let refused =

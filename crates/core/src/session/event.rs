@@ -12,6 +12,7 @@ use crate::turn::StopReason;
 
 /// One immutable entry of a session's log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Event {
     pub id: EventId,
     /// 1, 2, 3 … in the session, without gaps. `seq` on the wire.
@@ -34,6 +35,7 @@ pub struct ClientEvent {
 
 /// The kinds of events, by their wire names.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "type")]
 pub enum EventBody {
     #[serde(rename = "user.message")]
@@ -67,6 +69,7 @@ pub enum EventBody {
     #[serde(rename = "agent.tool_use")]
     AgentToolUse {
         name: String,
+        #[cfg_attr(feature = "openapi", schema(value_type = Object))]
         input: Map<String, Value>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         evaluated_permission: Option<String>,
@@ -97,6 +100,7 @@ pub enum EventBody {
     #[serde(rename = "session.updated")]
     SessionUpdated {
         #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
         title: Option<Option<String>>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         metadata: Option<BTreeMap<String, String>>,
@@ -180,6 +184,7 @@ impl EventBody {
 
 /// A piece of a message or of a tool's result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ContentBlock {
     Text {
@@ -223,6 +228,7 @@ impl ContentBlock {
 
 /// The `stop_reason` of an idle event: the wire format's word as `type`, ours as `reason` beside it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StoppedBecause {
     #[serde(rename = "type")]
     pub kind: String,
@@ -239,6 +245,7 @@ impl From<StopReason> for StoppedBecause {
 
 /// The `error` of a `session.error` event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct WireError {
     #[serde(rename = "type")]
     pub kind: String,
@@ -250,6 +257,7 @@ pub struct WireError {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum RetryStatus {
     Retrying,
@@ -259,6 +267,7 @@ pub enum RetryStatus {
 
 /// Tokens of one model request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct ModelUsage {
     pub input_tokens: u64,
