@@ -119,8 +119,9 @@ create table events (
     id uuid not null,
     type text not null,
     turn_id uuid,
-    -- The wire format's fields beside id, type and processed_at.
-    body jsonb not null,
+    -- The wire format's fields beside id, type and processed_at. As json, not jsonb: it keeps the order of keys and U+0000,
+    -- which tools print and jsonb refuses.
+    body json not null,
     created_at timestamptz not null,
     primary key (session_id, number),
     unique (session_id, id),
@@ -158,7 +159,8 @@ create table idempotency_keys (
     request_hash bytea not null,
     -- Null while the first request is under way.
     status integer,
-    response jsonb,
+    -- As json, so that it is answered in the order of keys of the first time.
+    response json,
     created_at timestamptz not null,
     primary key (team_id, key)
 );
@@ -172,14 +174,16 @@ create table sandboxes (
     session_id uuid,
     agent_id uuid,
     epoch bigint,
-    environment_id uuid,
+    environment_id uuid not null,
+    harness text not null,
     backend text not null check (backend in ('local', 'kubernetes')),
     -- The machine whose processes they are (local backend).
     host text not null,
     state text not null check (state in ('queued', 'starting', 'warm', 'claimed', 'ready', 'stopping', 'gone')),
     spec jsonb not null,
     -- The provision command's session_spec and the sandbox's outside identity, until the sandbox is gone.
-    detail jsonb not null default '{}',
+    -- As json, because it may hold what tools printed.
+    detail json not null default '{}',
     -- SHA-256 of the token that its sandbox-agent shows on the link.
     token_hash bytea,
     exit_reason text,
@@ -190,4 +194,5 @@ create table sandboxes (
 create unique index sandboxes_of_session on sandboxes (session_id, epoch) where session_id is not null;
 create index sandboxes_by_team on sandboxes (team_id, created_at desc, id desc);
 create index sandboxes_queued on sandboxes (created_at, id) where state = 'queued';
-create index sandboxes_living on sandboxes (state) where state <> 'gone';
+create index sandboxes_warm on sandboxes (host, environment_id, harness) where state = 'warm';
+create index sandboxes_living on sandboxes (host) where state <> 'gone';

@@ -1,0 +1,11 @@
+//! The log of each session: appended under the session's lock, never changed.
+
+mod read;
+mod row;
+mod write;
+
+pub use read::{EventFilter, by_numbers, list, range};
+pub use write::append;
+
+#[cfg(test)]
+mod tests;

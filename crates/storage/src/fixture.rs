@@ -1,0 +1,196 @@
+//! A database with one team in it, for the tests of every noun.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use platform_core::agent::{Agent, AgentDefinition};
+use platform_core::environment::{
+    Environment, EnvironmentConfig, Networking, Packages, SandboxSpec,
+};
+use platform_core::id::{EnvironmentId, EventId, Id, TurnId};
+use platform_core::sandbox::{Backend, Epoch, Sandbox, SandboxState};
+use platform_core::session::{ContentBlock, Event, EventBody, Session, SessionStatus, Usage};
+use platform_core::team::Team;
+use platform_core::turn::{Turn, TurnState};
+use serde_json::json;
+use test_support::TestDatabase;
+use uuid::Uuid;
+
+use crate::{
+    Database, Order, PageRequest, PooledConnection, Position, agent, environment, session, team,
+};
+
+pub(crate) const HOST: &str = "machine-1";
+
+/// The database, and a team with an agent and an environment in it.
+pub(crate) struct Fixture {
+    pub(crate) database: Database,
+    pub(crate) team: Team,
+    pub(crate) agent: Agent,
+    pub(crate) environment: Environment,
+    /// Dropped last: it removes the database.
+    pub(crate) server: TestDatabase,
+}
+
+impl Fixture {
+    pub(crate) async fn create() -> Self {
+        let server = TestDatabase::create().await.unwrap();
+        let database = Database::connect(server.url(), 8).unwrap();
+        let team = new_team("acme");
+        let agent = new_agent(&team);
+        let environment = new_environment(&team, "default");
+        let mut connection = database.connection().await.unwrap();
+        team::insert(&mut connection, &team).await.unwrap();
+        agent::insert(&mut connection, &agent).await.unwrap();
+        environment::insert(&mut connection, &environment).await.unwrap();
+        drop(connection);
+        Self { database, team, agent, environment, server }
+    }
+
+    pub(crate) async fn connection(&self) -> PooledConnection {
+        self.database.connection().await.unwrap()
+    }
+
+    /// A session that is not stored.
+    pub(crate) fn session(&self) -> Session {
+        Session {
+            id: new_id(),
+            team_id: self.team.id,
+            agent_id: self.agent.id,
+            environment_id: self.environment.id,
+            agent: self.agent.snapshot(),
+            context: None,
+            title: None,
+            metadata: BTreeMap::from([("ticket".to_owned(), "42".to_owned())]),
+            vault_ids: Vec::new(),
+            status: SessionStatus::Idle,
+            epoch: Epoch::NONE,
+            sandbox_id: None,
+            startup: None,
+            harness_session: None,
+            last_event: 0,
+            journal_through: 0,
+            usage: Usage::default(),
+            created_at: at(0),
+            updated_at: at(0),
+            idle_since: Some(at(0)),
+            archived_at: None,
+        }
+    }
+
+    pub(crate) async fn stored_session(&self) -> Session {
+        let session = self.session();
+        assert!(session::insert(&mut *self.connection().await, &session).await.unwrap());
+        session
+    }
+
+    /// A queued sandbox that is not stored.
+    pub(crate) fn sandbox(&self, session: &Session, epoch: u64) -> Sandbox {
+        Sandbox {
+            team_id: Some(session.team_id),
+            session_id: Some(session.id),
+            agent_id: Some(session.agent_id),
+            epoch: Some(Epoch(epoch)),
+            state: SandboxState::Queued,
+            ..new_warm_sandbox(self.environment.id)
+        }
+    }
+}
+
+pub(crate) fn new_id<T>() -> Id<T> {
+    Id::from_uuid(Uuid::now_v7())
+}
+
+/// So many seconds after an arbitrary beginning.
+pub(crate) fn at(seconds: i64) -> DateTime<Utc> {
+    DateTime::UNIX_EPOCH + TimeDelta::days(20_000) + TimeDelta::seconds(seconds)
+}
+
+pub(crate) fn first_page(limit: u32) -> PageRequest {
+    PageRequest { position: Position::Start, order: Order::default(), limit }
+}
+
+pub(crate) fn new_team(name: &str) -> Team {
+    Team { id: new_id(), name: name.to_owned(), created_at: at(0) }
+}
+
+pub(crate) fn new_definition(name: &str) -> AgentDefinition {
+    let definition = json!({ "name": name, "model": { "id": "demo" }, "harness": "opencode" });
+    serde_json::from_value(definition).unwrap()
+}
+
+pub(crate) fn new_agent(team: &Team) -> Agent {
+    Agent {
+        id: new_id(),
+        team_id: team.id,
+        version: 1,
+        definition: new_definition("writer"),
+        created_at: at(0),
+        updated_at: at(0),
+        archived_at: None,
+    }
+}
+
+pub(crate) fn new_environment(team: &Team, name: &str) -> Environment {
+    Environment {
+        id: new_id(),
+        team_id: team.id,
+        name: name.to_owned(),
+        description: None,
+        config: EnvironmentConfig::Cloud {
+            networking: Networking::Unrestricted,
+            packages: Packages::default(),
+            sandbox: SandboxSpec::default(),
+        },
+        scope: None,
+        metadata: BTreeMap::new(),
+        created_at: at(0),
+        updated_at: at(0),
+        archived_at: None,
+    }
+}
+
+pub(crate) fn new_warm_sandbox(environment: EnvironmentId) -> Sandbox {
+    Sandbox {
+        id: new_id(),
+        team_id: None,
+        session_id: None,
+        agent_id: None,
+        epoch: None,
+        environment_id: environment,
+        harness: new_definition("any").harness,
+        backend: Backend::Local,
+        host: HOST.to_owned(),
+        state: SandboxState::Warm,
+        spec: SandboxSpec::default(),
+        detail: json!({ "note": "mine" }),
+        token_hash: None,
+        exit_reason: None,
+        created_at: at(0),
+        ready_at: None,
+        gone_at: None,
+    }
+}
+
+pub(crate) fn new_turn(ordinal: i64, event_number: i64) -> Turn {
+    Turn {
+        id: new_id(),
+        ordinal,
+        event_number,
+        state: TurnState::Queued,
+        attempts: 0,
+        created_at: at(ordinal),
+        started_at: None,
+    }
+}
+
+pub(crate) fn user_message(number: i64, turn: Option<TurnId>, text: &str) -> Event {
+    let body = EventBody::UserMessage { content: vec![ContentBlock::text(text)] };
+    Event {
+        id: EventId::from_uuid(Uuid::now_v7()),
+        number,
+        turn_id: turn,
+        processed_at: None,
+        body,
+    }
+}

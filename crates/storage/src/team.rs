@@ -1,0 +1,8 @@
+//! Teams: the tenants. These functions are the administrator's, so they are the ones that name no team of their own.
+
+mod read;
+mod row;
+mod write;
+
+pub use read::{find, find_by_name, list};
+pub use write::{ensure_default, insert};

@@ -1,0 +1,49 @@
+//! Finding teams.
+
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use platform_core::id::TeamId;
+use platform_core::team::Team;
+
+use super::row::TeamRow;
+use crate::schema::teams;
+use crate::{Connection, Cursor, Order, Page, PageRequest, StorageError};
+
+pub async fn find(connection: &mut Connection, team: TeamId) -> Result<Option<Team>, StorageError> {
+    let row = TeamRow::query().filter(teams::id.eq(team.uuid())).first(connection).await;
+    Ok(row.optional()?.map(Team::from))
+}
+
+pub async fn find_by_name(
+    connection: &mut Connection,
+    name: &str,
+) -> Result<Option<Team>, StorageError> {
+    let row = TeamRow::query().filter(teams::name.eq(name)).first(connection).await;
+    Ok(row.optional()?.map(Team::from))
+}
+
+pub async fn list(
+    connection: &mut Connection,
+    request: PageRequest,
+) -> Result<Page<Team>, StorageError> {
+    let walk = request.walk();
+    let mut query = TeamRow::query().into_boxed();
+    query = match walk.order {
+        Order::NewestFirst => query.order((teams::created_at.desc(), teams::id.desc())),
+        Order::OldestFirst => query.order((teams::created_at.asc(), teams::id.asc())),
+    };
+    if let Some(Cursor { created_at, id }) = walk.past {
+        let is_twin = teams::created_at.eq(created_at);
+        query = match walk.order {
+            Order::NewestFirst => {
+                query.filter(teams::created_at.lt(created_at).or(is_twin.and(teams::id.lt(id))))
+            }
+            Order::OldestFirst => {
+                query.filter(teams::created_at.gt(created_at).or(is_twin.and(teams::id.gt(id))))
+            }
+        };
+    }
+    let rows = query.limit(walk.limit).load::<TeamRow>(connection).await?;
+    let met = rows.into_iter().map(Team::from).collect();
+    Ok(walk.page(met, |team: &Team| Cursor { created_at: team.created_at, id: team.id.uuid() }))
+}

@@ -1,0 +1,8 @@
+//! Turns of sessions. They are written under their session's lock.
+
+mod read;
+mod row;
+mod write;
+
+pub use read::{find, last_ordinal, open_turns};
+pub use write::save;
