@@ -1,0 +1,49 @@
+//! Every setting there is: its key in `platform.toml` and the names that people know it by.
+
+/// One setting. Without a well-known name it is `LAP__SECTION__KEY` in the environment; with one, both work and the first wins.
+pub(crate) struct Setting {
+    pub(crate) key: &'static str,
+    pub(crate) well_known: &'static [&'static str],
+}
+
+const fn plain(key: &'static str) -> Setting {
+    Setting { key, well_known: &[] }
+}
+
+const fn known_as(key: &'static str, well_known: &'static [&'static str]) -> Setting {
+    Setting { key, well_known }
+}
+
+pub(crate) const SETTINGS: [Setting; 22] = [
+    known_as("database.url", &["DATABASE_URL"]),
+    plain("database.pool_size"),
+    known_as("broker.url", &["AMQP_URL"]),
+    known_as("gateway.url", &["LITELLM_GATEWAY_URL", "LITELLM_API_BASE"]),
+    known_as("gateway.api_key", &["LITELLM_API_KEY"]),
+    known_as("keys.master", &["MASTER_KEY"]),
+    known_as("keys.encryption", &["ENCRYPTION_KEY"]),
+    known_as("sandbox.backend", &["SANDBOX_BACKEND"]),
+    plain("sandbox.data_dir"),
+    plain("sandbox.agent_binary"),
+    plain("sandbox.harness_dir"),
+    plain("sandbox.harness_install_dir"),
+    plain("sandbox.user_id"),
+    plain("sandbox.expected_memory_mib"),
+    plain("sandbox.reserved_memory_mib"),
+    plain("sandbox.max_running"),
+    plain("http.host"),
+    known_as("http.port", &["PORT"]),
+    known_as("log.filter", &["RUST_LOG"]),
+    plain("log.format"),
+    known_as("telemetry.otlp_endpoint", &["OTEL_EXPORTER_OTLP_ENDPOINT"]),
+    plain("telemetry.sample_ratio"),
+];
+
+/// The name by which a person sets `key` in the environment.
+pub(crate) fn shown(key: &str) -> String {
+    let setting = SETTINGS.iter().find(|setting| setting.key == key);
+    match setting.and_then(|setting| setting.well_known.first()) {
+        Some(name) => (*name).to_owned(),
+        None => format!("LAP__{}", key.to_uppercase().replace('.', "__")),
+    }
+}
