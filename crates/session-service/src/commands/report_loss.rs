@@ -1,0 +1,27 @@
+//! A sandbox is gone, or could not be brought up.
+
+use platform_core::conversation::Loss;
+use platform_core::sandbox::Epoch;
+use platform_messaging::proto::session::{Done, ReportLoss, session_reply::Outcome};
+use platform_storage::Connection;
+
+use super::{Scope, Settled};
+use crate::failure::CommandError;
+use crate::stored;
+
+pub async fn report_loss(
+    connection: &mut Connection,
+    scope: Scope<'_>,
+    report: ReportLoss,
+) -> Result<Settled, CommandError> {
+    let loss = Loss {
+        epoch: Epoch(report.epoch),
+        reason: report.reason,
+        message: report.message,
+        may_retry: report.may_retry,
+    };
+    let mut conversation = stored::take_up(connection, scope.team, scope.session).await?;
+    conversation.lose_sandbox(loss, scope.moment);
+    let aftermath = stored::store(connection, conversation, scope.moment).await?;
+    Ok(Settled { outcome: Outcome::Done(Done {}), aftermath })
+}

@@ -1,0 +1,28 @@
+//! Takes a client's events into the log.
+
+use platform_core::session::ClientEvent;
+use platform_messaging::proto::session::{EventsAppended, SendEvents, session_reply::Outcome};
+use platform_storage::Connection;
+
+use super::{Scope, Settled};
+use crate::failure::CommandError;
+use crate::stored;
+
+pub async fn send_events(
+    connection: &mut Connection,
+    scope: Scope<'_>,
+    command: SendEvents,
+) -> Result<Settled, CommandError> {
+    let events: Vec<ClientEvent> = serde_json::from_slice(&command.events)?;
+    let mut conversation = stored::take_up(connection, scope.team, scope.session).await?;
+    let taken = conversation.send(events, scope.moment)?;
+    let aftermath = stored::store(connection, conversation, scope.moment).await?;
+    let appended = EventsAppended {
+        numbers: taken.iter().map(|taken| taken.number).collect(),
+        turn_ids: taken
+            .iter()
+            .map(|taken| taken.turn.map_or_else(String::new, |turn| turn.uuid().to_string()))
+            .collect(),
+    };
+    Ok(Settled { outcome: Outcome::Appended(appended), aftermath })
+}

@@ -1,0 +1,9 @@
+//! session-service: owns sessions, turns and events; the only place that numbers events.
+
+pub mod commands;
+
+mod aftermath;
+mod failure;
+mod outgoing;
+mod stored;
+mod transcript;

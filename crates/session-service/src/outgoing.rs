@@ -1,0 +1,166 @@
+//! Turns what the rules want sent into messages for the outbox.
+
+use std::collections::BTreeMap;
+
+use platform_core::conversation::{Moment, Outgoing, StopWhy};
+use platform_core::environment::{EnvironmentConfig, SandboxSpec};
+use platform_core::id::{CommandId, SandboxId, TurnId};
+use platform_core::sandbox::{Epoch, SessionSpec};
+use platform_core::session::{EventBody, Session};
+use platform_core::turn::Turn;
+use platform_messaging::encode;
+use platform_messaging::proto::sandbox::sandbox_command::Action;
+use platform_messaging::proto::sandbox::{
+    InterruptTurn, ProvisionSandbox, SandboxCommand, StartTurn, StopSandbox,
+};
+use platform_messaging::topology::{self, Route, kind};
+use platform_storage::outbox::OutboxMessage;
+use platform_storage::{Connection, environment, event};
+
+use crate::failure::CommandError;
+use crate::transcript;
+
+/// Composes the messages in their order. Reads what they need from the same transaction, so that they say what was committed.
+pub async fn compose(
+    connection: &mut Connection,
+    session: &Session,
+    wanted: Vec<Outgoing>,
+    moment: Moment<'_>,
+) -> Result<Vec<OutboxMessage>, CommandError> {
+    let mut messages = Vec::with_capacity(wanted.len());
+    for outgoing in wanted {
+        messages.push(compose_one(connection, session, outgoing, moment).await?);
+    }
+    Ok(messages)
+}
+
+async fn compose_one(
+    connection: &mut Connection,
+    session: &Session,
+    outgoing: Outgoing,
+    moment: Moment<'_>,
+) -> Result<OutboxMessage, CommandError> {
+    let envelope = Envelope { session, moment };
+    match outgoing {
+        Outgoing::ProvisionSandbox { epoch } => {
+            let provision = provision(connection, session).await?;
+            let action = Action::Provision(provision);
+            Ok(envelope.seal(topology::SANDBOX_COMMANDS, epoch, action))
+        }
+        Outgoing::StopSandbox { sandbox, epoch, reason } => {
+            let action = Action::Stop(StopSandbox {
+                sandbox_id: sandbox.map_or_else(String::new, |id| id.uuid().to_string()),
+                reason: reason.as_word().to_owned(),
+                remove_workspace: reason == StopWhy::Deleted,
+            });
+            Ok(envelope.seal(topology::SANDBOX_COMMANDS, epoch, action))
+        }
+        Outgoing::StartTurn { sandbox, epoch, turn } => {
+            let start = start_turn(connection, session, sandbox, &turn).await?;
+            let route = topology::sandbox_link(sandbox);
+            Ok(mandatory(envelope.seal(route, epoch, Action::StartTurn(start))))
+        }
+        Outgoing::InterruptTurn { sandbox, epoch, turn } => {
+            let action = Action::InterruptTurn(interrupt_turn(sandbox, turn));
+            Ok(mandatory(envelope.seal(topology::sandbox_link(sandbox), epoch, action)))
+        }
+    }
+}
+
+struct Envelope<'a> {
+    session: &'a Session,
+    moment: Moment<'a>,
+}
+
+impl Envelope<'_> {
+    fn seal(&self, route: Route, epoch: Epoch, action: Action) -> OutboxMessage {
+        let id = CommandId::mint(self.moment.ids).uuid();
+        let command = SandboxCommand {
+            command_id: id.to_string(),
+            team_id: self.session.team_id.uuid().to_string(),
+            session_id: self.session.id.uuid().to_string(),
+            epoch: epoch.0,
+            action: Some(action),
+        };
+        OutboxMessage {
+            id,
+            session_id: Some(self.session.id.uuid()),
+            exchange: route.exchange.to_owned(),
+            routing_key: route.routing_key.into_owned(),
+            kind: kind::SANDBOX_COMMAND.to_owned(),
+            mandatory: false,
+            body: encode(&command),
+            created_at: self.moment.now,
+        }
+    }
+}
+
+/// Comes back when nobody holds the sandbox's link.
+fn mandatory(message: OutboxMessage) -> OutboxMessage {
+    OutboxMessage { mandatory: true, ..message }
+}
+
+async fn provision(
+    connection: &mut Connection,
+    session: &Session,
+) -> Result<ProvisionSandbox, CommandError> {
+    // Epoch 1 is the session's first sandbox: nothing was said that it could have to know.
+    let is_replacement = session.epoch > Epoch(1);
+    let transcript = if is_replacement {
+        transcript::of(connection, session.team_id, session.id).await?
+    } else {
+        Vec::new()
+    };
+    let spec = SessionSpec {
+        session_id: session.id,
+        team_id: session.team_id,
+        agent: session.agent.clone(),
+        harness_session: session.harness_session.clone(),
+        environment: BTreeMap::new(),
+        transcript,
+        is_replacement,
+    };
+    Ok(ProvisionSandbox {
+        environment_id: session.environment_id.uuid().to_string(),
+        sandbox_spec: serde_json::to_vec(&sandbox_spec(connection, session).await?)?,
+        session_spec: serde_json::to_vec(&spec)?,
+    })
+}
+
+async fn start_turn(
+    connection: &mut Connection,
+    session: &Session,
+    sandbox: SandboxId,
+    turn: &Turn,
+) -> Result<StartTurn, CommandError> {
+    let numbers = [turn.event_number];
+    let opened_by = event::by_numbers(connection, session.team_id, session.id, &numbers).await?;
+    let prompt = match opened_by.into_iter().next().map(|event| event.body) {
+        Some(EventBody::UserMessage { content }) => content,
+        Some(_) | None => Vec::new(),
+    };
+    let silence = sandbox_spec(connection, session).await?.harness_silence_seconds;
+    Ok(StartTurn {
+        sandbox_id: sandbox.uuid().to_string(),
+        turn_id: turn.id.uuid().to_string(),
+        attempt: turn.attempts,
+        prompt: serde_json::to_vec(&prompt)?,
+        harness_silence_seconds: silence,
+    })
+}
+
+fn interrupt_turn(sandbox: SandboxId, turn: TurnId) -> InterruptTurn {
+    InterruptTurn { sandbox_id: sandbox.uuid().to_string(), turn_id: turn.uuid().to_string() }
+}
+
+async fn sandbox_spec(
+    connection: &mut Connection,
+    session: &Session,
+) -> Result<SandboxSpec, CommandError> {
+    let environment =
+        environment::find(connection, session.team_id, session.environment_id).await?;
+    Ok(match environment.map(|environment| environment.config) {
+        Some(EnvironmentConfig::Cloud { sandbox, .. }) => sandbox,
+        Some(EnvironmentConfig::SelfHosted) | None => SandboxSpec::default(),
+    })
+}

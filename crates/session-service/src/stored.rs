@@ -1,0 +1,75 @@
+//! A conversation between its rows and its rules: taken up under the row lock, stored with all that came of it.
+
+use platform_core::conversation::{Changes, Conversation, Moment};
+use platform_core::id::{SessionId, TeamId};
+use platform_core::session::{EventBody, Session};
+use platform_storage::{Connection, event, outbox, session, turn};
+
+use crate::aftermath::Aftermath;
+use crate::failure::CommandError;
+use crate::outgoing;
+
+/// Takes up a session; until the transaction ends nobody else can.
+pub async fn take_up(
+    connection: &mut Connection,
+    team: TeamId,
+    id: SessionId,
+) -> Result<Conversation, CommandError> {
+    let session = session::lock(connection, team, id).await?;
+    let session = session.ok_or_else(CommandError::no_such_session)?;
+    resume(connection, session).await
+}
+
+async fn resume(
+    connection: &mut Connection,
+    session: Session,
+) -> Result<Conversation, CommandError> {
+    let open = turn::open_turns(connection, session.team_id, session.id).await?;
+    let last_ordinal = turn::last_ordinal(connection, session.team_id, session.id).await?;
+    Ok(Conversation::resume(session, open, last_ordinal))
+}
+
+/// Stores what happened: the session's row, its new events, its turns, and what has to be sent.
+pub async fn store(
+    connection: &mut Connection,
+    conversation: Conversation,
+    moment: Moment<'_>,
+) -> Result<Aftermath, CommandError> {
+    let (session, changes) = conversation.into_parts();
+    if changes.events.iter().any(|event| matches!(event.body, EventBody::SessionUpdated { .. })) {
+        session::update(connection, &session).await?;
+    } else {
+        // Most commands leave title, metadata and agent as they are, and those can be long.
+        session::update_state(connection, &session).await?;
+    }
+    store_changes(connection, &session, changes, moment).await
+}
+
+/// Stores a session that did not exist before, as [`store`] does.
+///
+/// `None`, with nothing stored: the id is taken, or the context has a live session.
+pub async fn store_new(
+    connection: &mut Connection,
+    conversation: Conversation,
+    moment: Moment<'_>,
+) -> Result<Option<Aftermath>, CommandError> {
+    let (session, changes) = conversation.into_parts();
+    if !session::insert(connection, &session).await? {
+        return Ok(None);
+    }
+    store_changes(connection, &session, changes, moment).await.map(Some)
+}
+
+async fn store_changes(
+    connection: &mut Connection,
+    session: &Session,
+    changes: Changes,
+    moment: Moment<'_>,
+) -> Result<Aftermath, CommandError> {
+    let (team, id) = (session.team_id, session.id);
+    turn::save(connection, team, id, changes.turns.values()).await?;
+    event::append(connection, team, id, moment.now, &changes.events).await?;
+    let messages = outgoing::compose(connection, session, changes.outgoing, moment).await?;
+    outbox::put(connection, &messages).await?;
+    Ok(Aftermath { team: Some(team), session: Some(id), events: changes.events, messages })
+}

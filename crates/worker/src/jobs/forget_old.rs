@@ -1,0 +1,18 @@
+//! Removes records whose time is over.
+
+use std::time::Duration;
+
+use platform_storage::{command_answer, idempotency};
+
+use super::{Context, JobError};
+
+/// How long a repeated request is still answered as the first time.
+const REPEATS_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+
+pub async fn forget_old(context: Context) -> Result<(), JobError> {
+    let before = context.clock.now() - REPEATS_KEPT;
+    let mut connection = context.database.connection().await?;
+    command_answer::delete_older_than(&mut connection, before).await?;
+    idempotency::delete_older_than(&mut connection, before).await?;
+    Ok(())
+}
