@@ -1,0 +1,176 @@
+//! The link to the platform: dialled again whenever it breaks, to whichever replica answers. What the journal holds is sent until it is
+//! acknowledged; previews only if there is a link at the moment.
+
+mod dial;
+mod exchange;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use platform_core::clock::Clock;
+use platform_core::id::{SessionId, TurnId};
+use platform_core::sandbox::{Epoch, StartupPhase};
+use platform_messaging::proto::link::frame::Body;
+use platform_messaging::proto::link::{Failed, Hello, Preview, Startup};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use self::dial::Backoff;
+use self::exchange::{Backlog, Exchange, Over};
+use super::command::Command;
+use super::identity::Identity;
+use super::journal::Written;
+
+/// Frames that may wait for the link. Beyond this previews are dropped: their event replaces them anyway.
+const WAITING: usize = 1024;
+
+/// Without a link and without work for this long, the sandbox has been forgotten.
+const FORGOTTEN_AFTER: Duration = Duration::from_mins(10);
+
+/// How long a sandbox that cannot go on tries to say so.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// What each connection says first about where this sandbox stands.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Standing {
+    pub(super) session: Option<(SessionId, Epoch)>,
+    pub(super) turn: Option<TurnId>,
+    pub(super) harness_ready: bool,
+    /// The phase reached last, said again on each new connection.
+    startup: Option<Startup>,
+    /// Set when the sandbox cannot go on.
+    failed: Option<Failed>,
+}
+
+/// Why there will be no link any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LinkEnd {
+    /// The sandbox's epoch is over: nothing more may be changed.
+    Superseded,
+    Stopped,
+    /// The failure was told, or nobody could be told.
+    Failed,
+    Forgotten,
+}
+
+/// The near side of the link, for whoever has something to say.
+#[derive(Clone)]
+pub(super) struct Link {
+    outgoing: mpsc::Sender<Body>,
+    standing: watch::Sender<Standing>,
+    clock: Arc<dyn Clock>,
+}
+
+/// The task that keeps the link.
+pub(super) struct LinkKeeper {
+    identity: Identity,
+    folder: PathBuf,
+    outgoing: mpsc::Receiver<Body>,
+    standing: watch::Receiver<Standing>,
+    written: mpsc::Receiver<Vec<Written>>,
+    commands: mpsc::Sender<Command>,
+    backlog: Backlog,
+}
+
+/// A link that is not dialled yet, and the task that will: its sockets lie in `folder`, journal entries come by `written`.
+pub(super) fn prepare(
+    identity: Identity,
+    folder: PathBuf,
+    written: mpsc::Receiver<Vec<Written>>,
+    commands: mpsc::Sender<Command>,
+    clock: Arc<dyn Clock>,
+) -> (Link, LinkKeeper) {
+    let (outgoing, waiting) = mpsc::channel(WAITING);
+    let (standing, seen) = watch::channel(Standing::default());
+    let keeper = LinkKeeper {
+        identity,
+        folder,
+        outgoing: waiting,
+        standing: seen,
+        written,
+        commands,
+        backlog: Backlog::default(),
+    };
+    (Link { outgoing, standing, clock }, keeper)
+}
+
+impl Link {
+    /// Shows text in progress, if somebody can see it at the moment.
+    pub(super) fn preview(&self, preview: Preview) {
+        self.outgoing.try_send(Body::Preview(preview)).ok();
+    }
+
+    pub(super) async fn startup(&self, phase: StartupPhase, detail: &str) {
+        let startup = Startup {
+            phase: phase.as_word().to_owned(),
+            detail: detail.to_owned(),
+            at_unix_micros: self.clock.now().timestamp_micros(),
+        };
+        self.standing.send_modify(|standing| standing.startup = Some(startup.clone()));
+        self.outgoing.send(Body::Startup(startup)).await.ok();
+    }
+
+    pub(super) fn stand(&self, change: impl FnOnce(&mut Standing)) {
+        self.standing.send_modify(change);
+    }
+
+    /// Says that the sandbox cannot go on, once the journal is through. The keeper ends after that.
+    pub(super) fn fail(&self, failed: Failed) {
+        self.standing.send_modify(|standing| standing.failed = Some(failed));
+    }
+}
+
+impl LinkKeeper {
+    /// Keeps the link until there is a reason to end. Cancelling it at any point loses only what the journal will tell again.
+    pub(super) async fn run(mut self) -> LinkEnd {
+        let mut backoff = Backoff::default();
+        let mut last_linked = Instant::now();
+        loop {
+            if let Some(socket) = dial::dial(&self.folder).await {
+                let exchange = Exchange {
+                    hello: self.hello(),
+                    outgoing: &mut self.outgoing,
+                    standing: &mut self.standing,
+                    written: &mut self.written,
+                    commands: &self.commands,
+                    backlog: &mut self.backlog,
+                };
+                match exchange.run(socket).await {
+                    Over::Ended(end) => return end,
+                    Over::Broken { was_welcome: true } => {
+                        backoff = Backoff::default();
+                        last_linked = Instant::now();
+                    }
+                    Over::Broken { was_welcome: false } => {}
+                }
+            }
+            let alone = last_linked.elapsed();
+            let standing = self.standing.borrow().clone();
+            if standing.failed.is_some() && alone > FAREWELL {
+                return LinkEnd::Failed;
+            }
+            let is_at_work = standing.turn.is_some() || !self.backlog.is_empty();
+            if !is_at_work && alone > FORGOTTEN_AFTER {
+                return LinkEnd::Forgotten;
+            }
+            tokio::time::sleep(backoff.next()).await;
+        }
+    }
+
+    fn hello(&self) -> Hello {
+        let standing = self.standing.borrow();
+        let id = |uuid: uuid::Uuid| uuid.to_string();
+        let (session, epoch) = standing.session.unzip();
+        Hello {
+            sandbox_id: id(self.identity.sandbox_id.uuid()),
+            token: self.identity.token.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            session_id: session.map(|session| id(session.uuid())).unwrap_or_default(),
+            epoch: epoch.map_or(0, |epoch| epoch.0),
+            journal_through: self.backlog.written_through(),
+            turn_id: standing.turn.map(|turn| id(turn.uuid())).unwrap_or_default(),
+            harness_ready: standing.harness_ready,
+        }
+    }
+}

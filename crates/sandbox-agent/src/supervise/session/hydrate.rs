@@ -1,0 +1,204 @@
+//! From a sandbox that knows nothing to a session that is ready for its next turn.
+
+use std::collections::BTreeMap;
+
+use platform_core::journal::Entry;
+use platform_core::sandbox::StartupPhase;
+use platform_core::session::EventBody;
+
+use super::{Session, Supervision};
+use crate::supervise::command::{Hydration, Preparation};
+use crate::supervise::failure::Failure;
+use crate::supervise::harness::{Harness, HarnessError, Launch, OpenSession};
+use crate::supervise::journal::Journal;
+
+/// A harness that was started before the session was known, with a session of its own already open.
+pub(super) struct Warm {
+    pub(super) harness: Harness,
+    open: OpenSession,
+    launch: Launch,
+}
+
+/// A harness with the session open, and what became of the agent's memory.
+struct Restored {
+    harness: Harness,
+    open: OpenSession,
+    memory: Memory,
+}
+
+enum Memory {
+    /// There was nothing to remember.
+    Fresh,
+    Native,
+    /// The harness could not take up its session, for this reason.
+    Lost(String),
+}
+
+impl Supervision {
+    /// Starts the harness as far as that is possible without a session. `None` for one that cannot.
+    pub(super) async fn prepare(&self, preparation: Preparation) -> Result<Option<Warm>, Failure> {
+        let Preparation { manifest, models } = preparation;
+        let Some(model) = models.first().cloned().filter(|_| manifest.can_start_warm) else {
+            return Ok(None);
+        };
+        self.link.startup(StartupPhase::StartingHarness, "").await;
+        let (system, environment) = (String::new(), BTreeMap::new());
+        let launch = Launch { manifest, model, models, system, environment };
+        let warm = async {
+            launch.write_files(&self.room, &self.places).await?;
+            let mut harness = Harness::start(&launch, &self.room, &self.places).await?;
+            let open = harness.new_session(&self.places.workspace).await?;
+            Ok(Warm { harness, open, launch })
+        };
+        warm.await.map(Some).map_err(Failure::Start)
+    }
+
+    pub(super) async fn hydrate(
+        &mut self,
+        hydration: Hydration,
+        warm: Option<Warm>,
+    ) -> Result<Session, Failure> {
+        let Hydration { session_id, epoch, spec, manifest, models } = hydration;
+        self.link.stand(|standing| {
+            standing.session = Some((session_id, epoch));
+            standing.harness_ready = false;
+        });
+        tracing::info!(session.id = %session_id, session.epoch = %epoch, "hydrated");
+        self.link.startup(StartupPhase::PreparingWorkspace, "").await;
+        let (journal, past) = Journal::open(&self.journals, epoch, self.written.clone())?;
+        let definition = spec.agent.definition;
+        let launch = Launch {
+            manifest,
+            model: definition.model.id,
+            models,
+            system: definition.system.unwrap_or_default(),
+            environment: spec.environment,
+        };
+        let former = spec.harness_session.as_deref();
+        let restored = self.restore(&launch, former, warm).await.map_err(Failure::Start)?;
+        let Restored { harness, open, memory } = restored;
+
+        let mut session = Session {
+            id: session_id,
+            epoch,
+            launch,
+            journal,
+            harness: Some(harness),
+            name: open.id,
+            history: Vec::new(),
+            last_prompt: open.last_user_message,
+            started_before: past.started_before,
+            ended: past.ended,
+        };
+        if former != Some(session.name.as_str()) {
+            session.journal.append(&Entry::HarnessSession { id: session.name.clone() }).await?;
+        }
+        let had_memory = spec.is_replacement && (former.is_some() || !spec.transcript.is_empty());
+        if had_memory {
+            session.history = memory.history_needed(spec.transcript);
+            let restored = memory.as_event(&session);
+            session.event(&*self.ids, None, restored).await?;
+        }
+        self.link.stand(|standing| standing.harness_ready = true);
+        self.link.startup(StartupPhase::Ready, "").await;
+        Ok(session)
+    }
+
+    /// Opens the session in the warm harness if that one will do, else in a new one.
+    async fn restore(
+        &self,
+        launch: &Launch,
+        former: Option<&str>,
+        warm: Option<Warm>,
+    ) -> Result<Restored, HarnessError> {
+        let (room, places) = (&self.room, &self.places);
+        let starting = || self.link.startup(StartupPhase::StartingHarness, "");
+        if let Some(warm) = warm {
+            if former.is_none() && warm.will_do(launch)? {
+                starting().await;
+                match adopt(warm, launch, self).await {
+                    Ok((harness, open)) => {
+                        return Ok(Restored { harness, open, memory: Memory::Fresh });
+                    }
+                    Err(error) => {
+                        tracing::warn!(error = &error as &dyn std::error::Error, "not so warm");
+                        room.signal_everything(nix::sys::signal::Signal::SIGKILL).await?;
+                    }
+                }
+            } else {
+                warm.harness.kill(room).await?;
+            }
+        }
+        launch.write_files(room, places).await?;
+        starting().await;
+        let mut harness = Harness::start(launch, room, places).await?;
+        let mut memory = Memory::Fresh;
+        let mut loaded = None;
+        if let Some(former) = former {
+            match harness.load_session(former, &places.workspace).await {
+                Ok(open) => {
+                    memory = Memory::Native;
+                    loaded = Some(open);
+                }
+                Err(error) => memory = Memory::Lost(error.to_string()),
+            }
+        }
+        let open = match loaded {
+            Some(open) => open,
+            None => harness.new_session(&places.workspace).await?,
+        };
+        harness.choose_model(&open, &launch.model_name()?).await?;
+        Ok(Restored { harness, open, memory })
+    }
+}
+
+async fn adopt(
+    mut warm: Warm,
+    launch: &Launch,
+    supervision: &Supervision,
+) -> Result<(Harness, OpenSession), HarnessError> {
+    launch.write_instructions(&supervision.room, &supervision.places).await?;
+    warm.harness.choose_model(&warm.open, &launch.model_name()?).await?;
+    Ok((warm.harness, warm.open))
+}
+
+impl Warm {
+    /// Whether the session can be served without another start: what only a start can set must be as it would have been.
+    fn will_do(&self, launch: &Launch) -> Result<bool, HarnessError> {
+        Ok(self.launch.manifest == launch.manifest
+            && launch.environment.is_empty()
+            && self.open.offers_model(&launch.model_name()?))
+    }
+}
+
+impl Memory {
+    fn history_needed(
+        &self,
+        transcript: Vec<platform_core::sandbox::TranscriptItem>,
+    ) -> Vec<platform_core::sandbox::TranscriptItem> {
+        match self {
+            Self::Native => Vec::new(),
+            Self::Fresh | Self::Lost(_) => transcript,
+        }
+    }
+
+    /// So that amnesia is never silent.
+    fn as_event(&self, session: &Session) -> EventBody {
+        let (mode, dropped) = match self {
+            Self::Native => ("native", ""),
+            Self::Fresh | Self::Lost(_) if session.history.is_empty() => {
+                ("none", "everything that was said and done before")
+            }
+            Self::Fresh | Self::Lost(_) => {
+                ("transcript", "the agent's own memory: what tools gave back, and its thoughts")
+            }
+        };
+        let reason = match self {
+            Self::Native => "the sandbox was replaced".to_owned(),
+            Self::Fresh => "the agent had no session of its own yet".to_owned(),
+            Self::Lost(reason) => reason.clone(),
+        };
+        let (mode, dropped) = (mode.to_owned(), dropped.to_owned());
+        EventBody::SessionContextRestored { mode, reason, dropped }
+    }
+}

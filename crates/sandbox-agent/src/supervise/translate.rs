@@ -1,0 +1,173 @@
+//! Turns what a harness tells about its work into previews and journal entries. Pure: identifiers are the only argument it draws from.
+
+mod call;
+mod text;
+
+use std::collections::{HashMap, HashSet};
+
+use platform_core::clock::IdSource;
+use platform_core::id::{EventId, Id, TurnId};
+use platform_core::journal::Entry;
+use platform_core::session::EventBody;
+use platform_messaging::proto::link::Preview;
+
+use self::call::Call;
+use self::text::{OpenText, TextKind};
+use super::acp::{Chunk, ToolCall, ToolCallStatus, Update};
+
+/// One thing to tell: at once and for the moment, or for good.
+#[derive(Debug, PartialEq)]
+pub(super) enum Produced {
+    Preview(Preview),
+    Entry(Entry),
+}
+
+/// The translation of one turn.
+pub(super) struct Translation<'ids> {
+    turn: TurnId,
+    ids: &'ids dyn IdSource,
+    text: Option<OpenText>,
+    /// Calls under way, by the harness's own id. That id is unique at most within a turn, so the log gets one of ours.
+    calls: HashMap<String, Call>,
+    /// In the order they began, for closing what is left over.
+    order: Vec<String>,
+    finished: HashSet<String>,
+    has_answered: bool,
+}
+
+impl<'ids> Translation<'ids> {
+    pub(super) fn new(turn: TurnId, ids: &'ids dyn IdSource) -> Self {
+        Self {
+            turn,
+            ids,
+            text: None,
+            calls: HashMap::new(),
+            order: Vec::new(),
+            finished: HashSet::new(),
+            has_answered: false,
+        }
+    }
+
+    /// Whether the harness said or did anything in this turn.
+    pub(super) fn has_answered(&self) -> bool {
+        self.has_answered
+    }
+
+    pub(super) fn update(&mut self, update: Update) -> Vec<Produced> {
+        match update {
+            Update::AgentMessageChunk(chunk) => self.text(TextKind::Message, &chunk),
+            Update::AgentThoughtChunk(chunk) => self.text(TextKind::Thinking, &chunk),
+            Update::ToolCall(call) => self.call_begins(&call),
+            Update::ToolCallChanged(call) => self.call_goes_on(&call),
+            Update::UserMessageChunk(_) | Update::Other => Vec::new(),
+        }
+    }
+
+    /// The harness asks for leave to make a call: now its input is complete.
+    pub(super) fn permission_asked(&mut self, call: &ToolCall) -> Vec<Produced> {
+        let mut produced = self.finish_text();
+        let Some(known) = self.call(call) else { return produced };
+        known.learn(call);
+        produced.extend(self.announce(&call.id));
+        produced
+    }
+
+    /// Nothing more will come: finishes the text that is open, and closes calls without an end as failed, in these words.
+    pub(super) fn close(&mut self, why: &str) -> Vec<Produced> {
+        let mut produced = self.finish_text();
+        for id in std::mem::take(&mut self.order) {
+            produced.extend(self.announce(&id));
+            if let Some(call) = self.calls.remove(&id) {
+                produced.push(self.event(self.mint(), call.result_of_broken_off(why)));
+            }
+        }
+        produced
+    }
+
+    fn text(&mut self, kind: TextKind, chunk: &Chunk) -> Vec<Produced> {
+        let text = chunk.text();
+        if text.is_empty() {
+            return Vec::new();
+        }
+        self.has_answered = true;
+        let mut produced = Vec::new();
+        if self.text.as_ref().is_some_and(|open| !open.takes(kind, chunk.message_id.as_deref())) {
+            produced = self.finish_text();
+        }
+        if self.text.is_none() {
+            let open = OpenText::begin(self.mint(), kind, chunk.message_id.clone());
+            produced.push(Produced::Preview(open.announcement()));
+            self.text = Some(open);
+        }
+        if let Some(open) = &mut self.text {
+            produced.push(Produced::Preview(open.push(text)));
+        }
+        produced
+    }
+
+    fn finish_text(&mut self) -> Vec<Produced> {
+        let open = self.text.take();
+        open.map(|open| self.event(open.id, open.into_event())).into_iter().collect()
+    }
+
+    fn call_begins(&mut self, call: &ToolCall) -> Vec<Produced> {
+        let produced = self.finish_text();
+        self.finished.remove(&call.id);
+        produced.into_iter().chain(self.call_goes_on(call)).collect()
+    }
+
+    fn call_goes_on(&mut self, call: &ToolCall) -> Vec<Produced> {
+        let Some(known) = self.call(call) else { return Vec::new() };
+        known.learn(call);
+        match call.status {
+            Some(ToolCallStatus::Pending) | None => Vec::new(),
+            // A call in progress without any input is one whose input is still to come.
+            Some(ToolCallStatus::InProgress) if !known.has_input() => Vec::new(),
+            Some(ToolCallStatus::InProgress) => self.announce(&call.id),
+            Some(ToolCallStatus::Completed) => self.call_ends(&call.id, false),
+            Some(ToolCallStatus::Failed) => self.call_ends(&call.id, true),
+        }
+    }
+
+    /// The call that is meant; a new one if it is not known. `None` for one that has ended: harnesses repeat themselves.
+    fn call(&mut self, call: &ToolCall) -> Option<&mut Call> {
+        let id = &call.id;
+        if self.finished.contains(id) {
+            return None;
+        }
+        self.has_answered = true;
+        if !self.calls.contains_key(id) {
+            let call = Call::begin(self.mint());
+            self.calls.insert(id.clone(), call);
+            self.order.push(id.clone());
+        }
+        self.calls.get_mut(id)
+    }
+
+    /// Writes the call down, once.
+    fn announce(&mut self, id: &str) -> Vec<Produced> {
+        let announced = self.calls.get_mut(id).and_then(Call::announce);
+        announced.map(|(id, body)| self.event(id, body)).into_iter().collect()
+    }
+
+    fn call_ends(&mut self, id: &str, is_error: bool) -> Vec<Produced> {
+        let mut produced = self.announce(id);
+        if let Some(call) = self.calls.remove(id) {
+            self.order.retain(|open| open != id);
+            self.finished.insert(id.to_owned());
+            produced.push(self.event(self.mint(), call.into_result(is_error)));
+        }
+        produced
+    }
+
+    fn event(&self, id: EventId, body: EventBody) -> Produced {
+        Produced::Entry(Entry::Event { turn_id: Some(self.turn), id, body })
+    }
+
+    fn mint(&self) -> EventId {
+        Id::mint(self.ids)
+    }
+}
+
+#[cfg(test)]
+mod tests;
