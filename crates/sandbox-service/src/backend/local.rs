@@ -1,0 +1,297 @@
+//! Sandboxes as bubblewrap processes on this machine.
+
+mod disk;
+pub mod launcher;
+pub mod layout;
+pub mod limits;
+pub mod process;
+pub mod room;
+mod running;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::future::BoxFuture;
+use platform_core::harness::Manifest;
+use platform_core::id::{SandboxId, SessionId};
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+
+use super::{BackendError, Ended, SandboxBackend, StartOrder};
+use layout::{Layout, WorkspaceFolders};
+use limits::Limits;
+use room::Rooms;
+use running::Running;
+
+/// Where the local backend finds its parts.
+#[derive(Debug, Clone)]
+pub struct LocalSettings {
+    pub data: PathBuf,
+    /// The program `sandbox-agent`.
+    pub agent_binary: PathBuf,
+    /// Holds `<name>-<version>` for each installed harness.
+    pub harness_installs: PathBuf,
+    /// Runs `launch <plan>`: this service's own program.
+    pub launcher: PathBuf,
+    /// The user of all sandboxes; `None` when this service is not root and cannot change it.
+    pub user: Option<u32>,
+}
+
+/// The backend of one machine.
+pub struct LocalBackend {
+    settings: LocalSettings,
+    layout: Layout,
+    limits: Limits,
+    running: Mutex<BTreeMap<SandboxId, Arc<Running>>>,
+}
+
+impl LocalBackend {
+    /// Makes the data directory and probes what the kernel enforces.
+    pub fn open(settings: LocalSettings) -> Result<Self, BackendError> {
+        let layout = Layout::new(&settings.data);
+        let user = settings.user;
+        for folder in [layout.root().to_owned(), layout.sandboxes(), layout.workspaces()] {
+            make_folder(&folder, 0o711, None).map_err(BackendError::disk("making a folder"))?;
+        }
+        make_folder(&layout.links(), 0o755, None).map_err(BackendError::disk("making a folder"))?;
+        write_system_files(&layout, user).map_err(BackendError::disk("writing system files"))?;
+        Ok(Self { settings, layout, limits: Limits::probe(), running: Mutex::default() })
+    }
+
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    pub fn user(&self) -> Option<u32> {
+        self.settings.user
+    }
+
+    fn harness_install(&self, harness: &Manifest) -> Result<PathBuf, BackendError> {
+        let folder =
+            self.settings.harness_installs.join(format!("{}-{}", harness.name, harness.version));
+        if folder.is_dir() {
+            return Ok(folder);
+        }
+        Err(BackendError::HarnessMissing {
+            name: harness.name.to_string(),
+            version: harness.version.clone(),
+            folder: self.settings.harness_installs.clone(),
+        })
+    }
+
+    fn workspace_of(&self, sandbox: SandboxId, session: Option<SessionId>) -> WorkspaceFolders {
+        match session {
+            Some(session) => self.layout.workspace(session),
+            None => self.layout.workspace(sandbox),
+        }
+    }
+
+    fn make_folders(&self, order: &StartOrder) -> io::Result<()> {
+        let user = self.settings.user;
+        let workspace = self.workspace_of(order.sandbox, order.session);
+        make_folder(&workspace.root, 0o711, None)?;
+        for folder in [&workspace.workspace, &workspace.home, &workspace.journal] {
+            make_folder(folder, 0o700, user)?;
+        }
+        let sandbox = self.layout.sandbox(order.sandbox);
+        make_folder(sandbox.root(), 0o711, None)?;
+        make_folder(&sandbox.room(), 0o700, user)?;
+        make_folder(&sandbox.egress(), 0o711, None)?;
+        let identity = json!({
+            "sandbox_id": order.sandbox.uuid().to_string(),
+            "token": order.token.expose_secret(),
+        });
+        write_private(&sandbox.identity(), &identity.to_string(), user)
+    }
+
+    async fn start_rooms(&self, order: &StartOrder) -> Result<(), BackendError> {
+        let harness_install = self.harness_install(&order.harness)?;
+        let sandbox = self.layout.sandbox(order.sandbox);
+        let workspace = self.workspace_of(order.sandbox, order.session);
+        let cgroups = self
+            .limits
+            .prepare(order.sandbox, &order.resources)
+            .map_err(BackendError::disk("making the sandbox's cgroups"))?;
+        let rooms = Rooms {
+            layout: &self.layout,
+            sandbox: &sandbox,
+            workspace: &workspace,
+            agent_binary: &self.settings.agent_binary,
+            harness_install: &harness_install,
+            user: self.settings.user,
+            largest_file_bytes: order.resources.disk_mib << 20,
+            cgroups,
+        };
+        let running = Running::launch(&self.settings.launcher, &sandbox, &rooms).await?;
+        self.remember(order.sandbox, running);
+        Ok(())
+    }
+
+    async fn end(&self, sandbox: SandboxId) -> Result<(), BackendError> {
+        let folder = self.layout.sandbox(sandbox);
+        let running = self.known(sandbox).unwrap_or_else(|| Arc::new(Running::find(&folder)));
+        running.end().await?;
+        running::end_launchers(&folder).await?;
+        self.limits.remove(sandbox);
+        remove_folder(folder.root().to_owned()).await?;
+        // Of a warm sandbox that nobody claimed. A claimed one's files bear the session's name by now.
+        remove_folder(self.layout.workspace(sandbox).root).await?;
+        self.lock().remove(&sandbox);
+        Ok(())
+    }
+
+    async fn wait_for_end(&self, sandbox: SandboxId) -> Ended {
+        let Some(running) = self.known(sandbox) else {
+            return Ended {
+                reason: "exited",
+                message: "the sandbox's processes are gone".to_owned(),
+            };
+        };
+        let (room, status) = running.first_end().await;
+        let folder = self.layout.sandbox(sandbox);
+        let last_lines = disk::last_lines(&folder.log(room), 50);
+        let (reason, cause) = if self.limits.ran_out_of_memory(sandbox) {
+            (
+                "out_of_memory",
+                "it used up its memory; give its environment more memory_mib".to_owned(),
+            )
+        } else {
+            ("exited", status)
+        };
+        let room = room.as_word();
+        let message = format!("the sandbox ended ({room}: {cause})");
+        let message = if last_lines.is_empty() {
+            message
+        } else {
+            format!("{message}. Its last lines:\n{last_lines}")
+        };
+        Ended { reason, message }
+    }
+
+    fn known(&self, sandbox: SandboxId) -> Option<Arc<Running>> {
+        self.lock().get(&sandbox).cloned()
+    }
+
+    fn remember(&self, sandbox: SandboxId, running: Running) {
+        self.lock().insert(sandbox, Arc::new(running));
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<SandboxId, Arc<Running>>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl SandboxBackend for LocalBackend {
+    fn prepare(&self, order: &StartOrder) -> Result<(), BackendError> {
+        self.harness_install(&order.harness)?;
+        self.make_folders(order).map_err(BackendError::disk("making the sandbox's folders"))
+    }
+
+    fn start<'a>(&'a self, order: &'a StartOrder) -> BoxFuture<'a, Result<(), BackendError>> {
+        Box::pin(self.start_rooms(order))
+    }
+
+    fn stop(&self, sandbox: SandboxId) -> BoxFuture<'_, Result<(), BackendError>> {
+        Box::pin(self.end(sandbox))
+    }
+
+    fn adopt(&self, sandbox: SandboxId) -> bool {
+        if let Some(known) = self.known(sandbox) {
+            return known.is_alive();
+        }
+        let running = Running::find(&self.layout.sandbox(sandbox));
+        let is_alive = running.is_alive();
+        if is_alive {
+            self.remember(sandbox, running);
+        }
+        is_alive
+    }
+
+    fn ended(&self, sandbox: SandboxId) -> BoxFuture<'_, Ended> {
+        Box::pin(self.wait_for_end(sandbox))
+    }
+
+    fn has_workspace(&self, session: SessionId) -> bool {
+        self.layout.workspace(session).root.exists()
+    }
+
+    fn adopt_workspace(&self, sandbox: SandboxId, session: SessionId) -> Result<(), BackendError> {
+        let ours = self.layout.workspace(session).root;
+        if ours.exists() {
+            return Ok(());
+        }
+        // The mounts of the running sandbox follow the folder, not its name.
+        fs::rename(self.layout.workspace(sandbox).root, ours)
+            .map_err(BackendError::disk("renaming the workspace"))
+    }
+
+    fn remove_workspace(&self, session: SessionId) -> BoxFuture<'_, Result<(), BackendError>> {
+        Box::pin(remove_folder(self.layout.workspace(session).root))
+    }
+
+    fn egress_socket(&self, sandbox: SandboxId) -> PathBuf {
+        self.layout.sandbox(sandbox).egress_socket()
+    }
+
+    fn used_disk_bytes(&self, sandbox: SandboxId, session: Option<SessionId>) -> u64 {
+        let workspace = self.workspace_of(sandbox, session);
+        disk::used_bytes(&[workspace.root, self.layout.sandbox(sandbox).root().to_owned()])
+    }
+
+    fn limits(&self) -> Value {
+        json!(self.limits.report())
+    }
+}
+
+fn make_folder(path: &Path, mode: u32, owner: Option<u32>) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(mode).create(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+    give_to(path, owner)
+}
+
+fn give_to(path: &Path, owner: Option<u32>) -> io::Result<()> {
+    match owner {
+        Some(user) => chown(path, Some(user), Some(user)),
+        None => Ok(()),
+    }
+}
+
+fn write_private(path: &Path, text: &str, owner: Option<u32>) -> io::Result<()> {
+    use std::io::Write;
+
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    options.open(path)?.write_all(text.as_bytes())?;
+    give_to(path, owner)
+}
+
+/// The few files below `/etc` that programs expect and that must not be the host's own.
+fn write_system_files(layout: &Layout, user: Option<u32>) -> io::Result<()> {
+    let user = user.unwrap_or_else(|| nix::unistd::geteuid().as_raw());
+    make_folder(&layout.system(), 0o755, None)?;
+    let files = [
+        ("passwd", format!("agent:x:{user}:{user}:agent:/home/agent:/bin/bash\n")),
+        ("group", format!("agent:x:{user}:\n")),
+        ("hosts", "127.0.0.1 localhost sandbox\n".to_owned()),
+        ("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n".to_owned()),
+    ];
+    for (name, text) in files {
+        fs::write(layout.system().join(name), text)?;
+    }
+    Ok(())
+}
+
+async fn remove_folder(path: PathBuf) -> Result<(), BackendError> {
+    let removed = tokio::task::spawn_blocking(move || fs::remove_dir_all(path)).await;
+    match removed {
+        Ok(Err(error)) if error.kind() != io::ErrorKind::NotFound => {
+            Err(BackendError::disk("removing a folder")(error))
+        }
+        Ok(_) => Ok(()),
+        Err(failed) => Err(BackendError::disk("removing a folder")(io::Error::other(failed))),
+    }
+}

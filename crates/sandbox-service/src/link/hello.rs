@@ -1,0 +1,144 @@
+//! Whom a link comes from: the first frame is believed only with the sandbox's own token.
+
+use std::sync::Arc;
+
+use platform_core::id::SandboxId;
+use platform_core::sandbox::{Sandbox, SandboxState};
+use platform_messaging::proto::link::Hello;
+use platform_storage::{StorageError, sandbox as rows};
+
+use crate::notes::Notes;
+use crate::service::Service;
+use crate::token;
+
+/// What becomes of a connection after its first frame.
+#[derive(Debug)]
+pub enum Admission {
+    Accepted(Box<Sandbox>),
+    /// The sandbox is who it says, but its time is over.
+    Superseded,
+    /// Not a sandbox of ours, or not the one that it says it is.
+    Refused(&'static str),
+}
+
+/// Checks who dialled, and notes that this replica holds the link.
+pub async fn admit(service: &Arc<Service>, hello: &Hello) -> Result<Admission, StorageError> {
+    let Ok(id) = hello.sandbox_id.parse::<SandboxId>() else {
+        return Ok(Admission::Refused("it names no sandbox"));
+    };
+    let mut connection = service.database().connection().await?;
+    let Some(mut sandbox) = rows::find(&mut connection, id).await? else {
+        return Ok(Admission::Refused("there is no such sandbox"));
+    };
+    let decision = judge(&sandbox, hello);
+    if let Some(decision) = decision {
+        return Ok(decision);
+    }
+    let replica = Some(service.replica().name().to_owned());
+    let notes = Notes::of(&sandbox);
+    if notes.replica != replica {
+        let notes = Notes { replica, ..notes };
+        if let Ok(detail) = notes.to_value() {
+            rows::set_detail(&mut connection, id, &detail).await?;
+            sandbox.detail = detail;
+        }
+    }
+    Ok(Admission::Accepted(Box::new(sandbox)))
+}
+
+/// `None`: welcome.
+fn judge(sandbox: &Sandbox, hello: &Hello) -> Option<Admission> {
+    // A sandbox that is gone has no hash any more: whoever shows up for it can only be told to stop.
+    if sandbox.state == SandboxState::Gone {
+        return Some(Admission::Superseded);
+    }
+    let is_itself =
+        sandbox.token_hash.as_ref().is_some_and(|stored| token::matches(&hello.token, stored));
+    if !is_itself {
+        return Some(Admission::Refused("its token is not that of the sandbox"));
+    }
+    match sandbox.state {
+        SandboxState::Starting
+        | SandboxState::Warm
+        | SandboxState::Claimed
+        | SandboxState::Ready => {}
+        SandboxState::Queued | SandboxState::Stopping | SandboxState::Gone => {
+            return Some(Admission::Superseded);
+        }
+    }
+    let is_of_this_epoch =
+        hello.epoch == 0 || sandbox.epoch.is_some_and(|epoch| epoch.0 == hello.epoch);
+    (!is_of_this_epoch).then_some(Admission::Superseded)
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use platform_core::environment::SandboxSpec;
+    use platform_core::harness::HarnessName;
+    use platform_core::id::EnvironmentId;
+    use platform_core::sandbox::{Backend, Epoch};
+    use secrecy::ExposeSecret;
+    use serde_json::json;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn sandbox(state: SandboxState) -> (Sandbox, Hello) {
+        let token = token::mint();
+        let id = SandboxId::from_uuid(Uuid::from_u128(1));
+        let sandbox = Sandbox {
+            id,
+            team_id: None,
+            session_id: None,
+            agent_id: None,
+            epoch: Some(Epoch(3)),
+            environment_id: EnvironmentId::from_uuid(Uuid::from_u128(2)),
+            harness: HarnessName::parse("opencode").unwrap(),
+            backend: Backend::Local,
+            host: "here".to_owned(),
+            state,
+            spec: SandboxSpec::default(),
+            detail: json!({}),
+            token_hash: Some(token::hash(&token)),
+            exit_reason: None,
+            created_at: DateTime::UNIX_EPOCH,
+            ready_at: None,
+            gone_at: None,
+        };
+        let hello = Hello {
+            sandbox_id: id.to_string(),
+            token: token.expose_secret().to_owned(),
+            epoch: 3,
+            ..Hello::default()
+        };
+        (sandbox, hello)
+    }
+
+    #[test]
+    fn a_sandbox_with_its_token_is_welcome() {
+        let (ready, hello) = sandbox(SandboxState::Ready);
+        assert!(judge(&ready, &hello).is_none());
+        let (starting, hello) = sandbox(SandboxState::Starting);
+        assert!(judge(&starting, &Hello { epoch: 0, ..hello }).is_none());
+    }
+
+    #[test]
+    fn another_token_is_refused() {
+        let (ready, hello) = sandbox(SandboxState::Ready);
+        let (_, other) = sandbox(SandboxState::Ready);
+        let forged = Hello { token: other.token, ..hello };
+        assert!(matches!(judge(&ready, &forged), Some(Admission::Refused(_))));
+    }
+
+    #[test]
+    fn a_sandbox_whose_time_is_over_is_told_so() {
+        for state in [SandboxState::Stopping, SandboxState::Gone] {
+            let (over, hello) = sandbox(state);
+            assert!(matches!(judge(&over, &hello), Some(Admission::Superseded)));
+        }
+        let (ready, hello) = sandbox(SandboxState::Ready);
+        let stale = Hello { epoch: 2, ..hello };
+        assert!(matches!(judge(&ready, &stale), Some(Admission::Superseded)));
+    }
+}

@@ -1,0 +1,460 @@
+//! A sandbox-service with everything around it; the test plays session-service and vault-proxy.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use platform_core::agent::{AgentDefinition, AgentSnapshot, Effort, ExecutionIdentity, Model};
+use platform_core::clock::Clock;
+use platform_core::environment::SandboxSpec;
+use platform_core::harness::HarnessName;
+use platform_core::id::{AgentId, EnvironmentId, SandboxId, SessionId, TeamId};
+use platform_core::sandbox::{Epoch, SandboxState, SessionSpec};
+use platform_core::team::Team;
+use platform_messaging::proto::egress::egress_command::Action as EgressAction;
+use platform_messaging::proto::egress::{EgressCommand, EgressReply};
+use platform_messaging::proto::sandbox::sandbox_command::Action as Wish;
+use platform_messaging::proto::sandbox::{ProvisionSandbox, SandboxCommand};
+use platform_messaging::proto::session::session_command::Action;
+use platform_messaging::proto::session::session_reply::Outcome;
+use platform_messaging::proto::session::{
+    Done, JournalAccepted, Refused, SessionCommand, SessionReply,
+};
+use platform_messaging::topology::{Queue, Route, SANDBOX_COMMANDS, kind, sandbox_link};
+use platform_messaging::{Broker, Delivered, Outgoing, Verdict, decode, encode};
+use platform_runtime::clock::{SystemClock, SystemIds};
+use platform_runtime::lifecycle::{Shutdown, Tasks};
+use platform_storage::{Database, PooledConnection, sandbox as rows, team};
+use sandbox_service::admission::AdmissionSettings;
+use sandbox_service::backend::local::layout::Layout;
+use sandbox_service::backend::local::{LocalBackend, LocalSettings};
+use sandbox_service::figures::Figures;
+use sandbox_service::link::replica::Replica;
+use sandbox_service::loops;
+use sandbox_service::manifests::Manifests;
+use sandbox_service::service::{Parts, Service};
+use secrecy::SecretString;
+use tempfile::TempDir;
+use test_support::{TestBroker, TestDatabase};
+use tokio::sync::{mpsc, watch};
+use uuid::Uuid;
+
+const MANIFEST: &str = "name = \"fake\"\nversion = \"1\"\ndescription = \"\"\nprotocol = \"acp\"\ncommand = [\"fake\"]\ncan_start_warm = true\n";
+
+/// What a test wants to be different.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Limits {
+    pub max_running: Option<usize>,
+    pub warm_pool_size: u32,
+}
+
+/// What session-service heard and how it answers.
+#[derive(Default)]
+struct Heard {
+    journal_refusal: Option<Refused>,
+    startups: HashMap<SessionId, Vec<(String, String)>>,
+    others: BTreeMap<SessionId, Vec<Action>>,
+    closed_egress: BTreeSet<String>,
+}
+
+pub struct House {
+    pub team: TeamId,
+    agent: AgentId,
+    environment: EnvironmentId,
+    limits: Limits,
+    database: Database,
+    broker: Broker,
+    folder: TempDir,
+    layout: Layout,
+    heard: Arc<Mutex<Heard>>,
+    news: watch::Sender<u64>,
+    read_startups: HashMap<SessionId, usize>,
+    shutdown: Shutdown,
+    tasks: Tasks,
+    replica: Replica,
+    test_database: TestDatabase,
+    _test_broker: TestBroker,
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        // Sandboxes are made to outlive their service; here they must not outlive their test.
+        for folder in fs::read_dir(self.layout.sandboxes()).unwrap().flatten() {
+            for room in ["supervise.pid", "init.pid"] {
+                let pid = fs::read_to_string(folder.path().join(room)).unwrap_or_default();
+                if let Ok(pid) = pid.trim().parse() {
+                    let pid = nix::unistd::Pid::from_raw(pid);
+                    let _gone = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+                }
+            }
+        }
+    }
+}
+
+impl House {
+    pub async fn build(limits: Limits) -> Self {
+        let test_database = TestDatabase::create().await.unwrap();
+        let test_broker = TestBroker::create().await.unwrap();
+        let database = Database::connect(test_database.url(), 8).unwrap();
+        let url = SecretString::from(test_broker.url().to_owned());
+        let broker = Broker::connect(&url, "test").await.unwrap();
+        broker.declare_topology().await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        make_files(&folder);
+        let team = Team {
+            id: TeamId::from_uuid(Uuid::now_v7()),
+            name: "team".to_owned(),
+            created_at: SystemClock.now(),
+        };
+        team::insert(&mut database.connection().await.unwrap(), &team).await.unwrap();
+
+        let heard = Arc::<Mutex<Heard>>::default();
+        let news = watch::Sender::new(0);
+        play_session_service(&broker, heard.clone(), news.clone());
+        play_vault_proxy(&broker, heard.clone(), news.clone());
+        let layout = Layout::new(folder.path().join("data"));
+        let mut house = Self {
+            team: team.id,
+            agent: AgentId::from_uuid(Uuid::now_v7()),
+            environment: EnvironmentId::from_uuid(Uuid::now_v7()),
+            limits,
+            database,
+            broker,
+            replica: Replica::new(layout.links(), "unused"),
+            layout,
+            folder,
+            heard,
+            news,
+            read_startups: HashMap::new(),
+            shutdown: Shutdown::new(),
+            tasks: Tasks::new(Shutdown::new()),
+            test_database,
+            _test_broker: test_broker,
+        };
+        house.start_service();
+        house
+    }
+
+    /// The service ends as it would be upgraded, and another one begins.
+    pub async fn replace_service(&mut self) {
+        self.shutdown.request();
+        assert_eq!(self.tasks.drain(Duration::from_secs(20)).await, Vec::<&str>::new());
+        self.start_service();
+    }
+
+    fn start_service(&mut self) {
+        let settings = LocalSettings {
+            data: self.folder.path().join("data"),
+            agent_binary: self.folder.path().join("agent"),
+            harness_installs: self.folder.path().join("installs"),
+            launcher: PathBuf::from(env!("CARGO_BIN_EXE_sandbox-service")),
+            user: nix::unistd::geteuid().is_root().then_some(64_999),
+        };
+        let backend = LocalBackend::open(settings).unwrap();
+        self.shutdown = Shutdown::new();
+        self.tasks = Tasks::new(self.shutdown.clone());
+        self.replica = Replica::new(self.layout.links(), &Uuid::now_v7().simple().to_string());
+        let listener = self.replica.listen(backend.user()).unwrap();
+        let service = Service::new(Parts {
+            database: self.database.clone(),
+            broker: self.broker.clone(),
+            backend: Arc::new(backend),
+            clock: Arc::new(SystemClock),
+            ids: Arc::new(SystemIds),
+            host: "here".to_owned(),
+            replica: self.replica.clone(),
+            manifests: Manifests::in_folder(self.folder.path().join("manifests")),
+            admission: AdmissionSettings {
+                expected_memory_mib: 1,
+                reserved_memory_mib: 0,
+                max_running: self.limits.max_running,
+                parallel_starts: 2,
+            },
+            figures: Figures::default(),
+            tasks: self.tasks.clone(),
+            shutdown: self.shutdown.token(),
+        });
+        loops::spawn_all(&service, listener);
+    }
+
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    pub fn link_socket(&self) -> PathBuf {
+        self.layout.links().join(format!("{}.sock", self.replica.name()))
+    }
+
+    pub async fn connection(&self) -> PooledConnection {
+        self.database.connection().await.unwrap()
+    }
+
+    pub async fn provision(&self, session: SessionId, epoch: u64) {
+        let sandbox_spec =
+            SandboxSpec { warm_pool_size: self.limits.warm_pool_size, ..SandboxSpec::default() };
+        let provision = ProvisionSandbox {
+            environment_id: self.environment.uuid().to_string(),
+            sandbox_spec: serde_json::to_vec(&sandbox_spec).unwrap(),
+            session_spec: serde_json::to_vec(&self.session_spec(session)).unwrap(),
+        };
+        self.send(session, epoch, Wish::Provision(provision)).await;
+    }
+
+    pub async fn send(&self, session: SessionId, epoch: u64, wish: Wish) {
+        let delivered = self.publish(SANDBOX_COMMANDS, session, epoch, wish).await;
+        assert_eq!(delivered, Delivered::Routed);
+    }
+
+    /// As session-service sends to the replica that holds a link.
+    pub async fn to_link(&self, sandbox: SandboxId, session: SessionId, wish: Wish) -> Delivered {
+        self.publish(sandbox_link(sandbox), session, 1, wish).await
+    }
+
+    async fn publish(&self, route: Route, session: SessionId, epoch: u64, wish: Wish) -> Delivered {
+        let command = SandboxCommand {
+            command_id: Uuid::now_v7().to_string(),
+            team_id: self.team.uuid().to_string(),
+            session_id: session.uuid().to_string(),
+            epoch,
+            action: Some(wish),
+        };
+        let body = encode(&command);
+        let message = Outgoing::new(route, kind::SANDBOX_COMMAND, Uuid::now_v7(), body);
+        self.broker.publish(message.mandatory()).await.unwrap()
+    }
+
+    fn session_spec(&self, session: SessionId) -> SessionSpec {
+        let definition = AgentDefinition {
+            name: "agent".to_owned(),
+            description: None,
+            model: Model {
+                id: "demo".to_owned(),
+                effort: Effort::high(),
+                speed: None,
+                inference_geo: None,
+            },
+            system: None,
+            harness: HarnessName::parse("fake").unwrap(),
+            tools: Vec::new(),
+            mcp_servers: Vec::new(),
+            skills: Vec::new(),
+            multiagent: None,
+            execution_identity: ExecutionIdentity::service_account(),
+            metadata: BTreeMap::new(),
+        };
+        SessionSpec {
+            session_id: session,
+            team_id: self.team,
+            agent: AgentSnapshot { id: self.agent, version: 1, definition },
+            harness_session: None,
+            environment: BTreeMap::new(),
+            transcript: Vec::new(),
+            is_replacement: false,
+        }
+    }
+
+    /// Waits for news until `look` finds something.
+    async fn wait<T>(&self, mut look: impl FnMut(&mut Heard) -> Option<T>) -> T {
+        let mut news = self.news.subscribe();
+        loop {
+            if let Some(found) = look(&mut self.heard.lock().unwrap()) {
+                return found;
+            }
+            news.changed().await.unwrap();
+        }
+    }
+
+    /// Waits for a phase that was not waited for before.
+    pub async fn startup(&mut self, session: SessionId, phase: &str) {
+        let read = self.read_startups.get(&session).copied().unwrap_or_default();
+        let at = self
+            .wait(|heard| {
+                let all = heard.startups.get(&session)?;
+                all.iter().skip(read).position(|(reached, _)| reached == phase)
+            })
+            .await;
+        self.read_startups.insert(session, read + at + 1);
+    }
+
+    /// All phases so far, each once.
+    pub fn phases(&self, session: SessionId) -> Vec<String> {
+        let heard = self.heard.lock().unwrap();
+        let mut phases: Vec<String> = heard
+            .startups
+            .get(&session)
+            .into_iter()
+            .flatten()
+            .map(|(phase, _)| phase.clone())
+            .collect();
+        phases.dedup();
+        phases
+    }
+
+    pub fn details(&self, session: SessionId) -> Vec<String> {
+        let heard = self.heard.lock().unwrap();
+        heard
+            .startups
+            .get(&session)
+            .into_iter()
+            .flatten()
+            .map(|(_, detail)| detail.clone())
+            .collect()
+    }
+
+    /// The next thing that session-service hears of the session beside phases.
+    pub async fn next_but_startup(&self, session: SessionId) -> Action {
+        self.wait(|heard| {
+            let actions = heard.others.get_mut(&session).filter(|actions| !actions.is_empty())?;
+            Some(actions.remove(0))
+        })
+        .await
+    }
+
+    pub fn refuse_journals(&self, kind: &str, code: &str) {
+        let refused =
+            Refused { kind: kind.to_owned(), code: code.to_owned(), message: String::new() };
+        self.heard.lock().unwrap().journal_refusal = Some(refused);
+    }
+
+    pub async fn egress_closed(&self, sandbox: SandboxId) {
+        let id = sandbox.uuid().to_string();
+        self.wait(|heard| heard.closed_egress.contains(&id).then_some(())).await;
+    }
+
+    pub async fn sandbox_of(&self, session: SessionId, epoch: u64) -> SandboxId {
+        let mut connection = self.connection().await;
+        let found =
+            rows::find_by_session_epoch(&mut connection, self.team, session, Epoch(epoch)).await;
+        found.unwrap().unwrap().id
+    }
+
+    /// Waits for a sandbox of the warm pool. Rows change without an event, so this looks until the test's own end.
+    pub async fn unclaimed(&self) -> SandboxId {
+        loop {
+            let living = rows::list_living(&mut *self.connection().await, "here").await.unwrap();
+            if let Some(warm) = living.into_iter().find(|row| row.session_id.is_none()) {
+                return warm.id;
+            }
+        }
+    }
+
+    pub async fn warm(&self, sandbox: SandboxId) {
+        while self.row(sandbox).await.state != SandboxState::Warm {}
+    }
+
+    pub async fn gone(&self, sandbox: SandboxId, reason: &str) {
+        while self.row(sandbox).await.state != SandboxState::Gone {}
+        assert_eq!(self.row(sandbox).await.exit_reason.as_deref(), Some(reason));
+    }
+
+    pub async fn workspace_gone(&self, session: SessionId) {
+        while self.layout.workspace(session).root.exists() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn row(&self, sandbox: SandboxId) -> platform_core::sandbox::Sandbox {
+        rows::find(&mut *self.connection().await, sandbox).await.unwrap().unwrap()
+    }
+
+    /// Makes the session one that rests, as session-service would have stored it.
+    pub async fn rest(&self, session: SessionId, sandbox: SandboxId, since: Duration) {
+        let client = self.test_database.connect().await.unwrap();
+        let idle_since = SystemClock.now() - since;
+        let (team, agent, environment) =
+            (self.team.uuid(), self.agent.uuid(), self.environment.uuid());
+        let sql = format!(
+            "insert into agents values ('{agent}', '{team}', 1, now(), now(), null);
+             insert into environments (id, team_id, name, config, metadata, created_at, updated_at)
+                 values ('{environment}', '{team}', 'e', '{{}}', '{{}}', now(), now());
+             insert into sessions (id, team_id, agent_id, agent_version, agent, environment_id, metadata, vault_ids, status, epoch,
+                 sandbox_id, usage, created_at, updated_at, idle_since)
+                 values ('{}', '{team}', '{agent}', 1, '{{}}', '{environment}', '{{}}', '[]', 'idle', 1, '{}', '{{}}', now(), now(), '{}')",
+            session.uuid(),
+            sandbox.uuid(),
+            idle_since.to_rfc3339(),
+        );
+        client.batch_execute(&sql).await.unwrap();
+    }
+
+    /// The bodies of what is published there from now on.
+    pub async fn listen(&self, route: Route) -> mpsc::UnboundedReceiver<Arc<[u8]>> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let queue = self.broker.own_queue("test");
+        let consuming = queue.clone();
+        tokio::spawn(async move {
+            let handler = move |message: platform_messaging::Incoming| {
+                let sender = sender.clone();
+                async move {
+                    let _test_is_over = sender.send(message.body);
+                    Verdict::Done
+                }
+            };
+            consuming.consume(10, 1, tokio_util::sync::CancellationToken::new(), handler).await;
+        });
+        queue.bind(route.exchange, &route.routing_key).await.unwrap();
+        receiver
+    }
+}
+
+fn make_files(folder: &TempDir) {
+    let agent = folder.path().join("agent");
+    fs::write(&agent, "#!/bin/sh\ntrap 'exit 0' TERM\nsleep 600 & wait\n").unwrap();
+    fs::set_permissions(&agent, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::create_dir_all(folder.path().join("installs/fake-1")).unwrap();
+    fs::create_dir_all(folder.path().join("manifests/fake")).unwrap();
+    fs::write(folder.path().join("manifests/fake/harness.toml"), MANIFEST).unwrap();
+}
+
+fn play_session_service(broker: &Broker, heard: Arc<Mutex<Heard>>, news: watch::Sender<u64>) {
+    let broker = broker.clone();
+    tokio::spawn(async move {
+        let handler = move |message: platform_messaging::Incoming| {
+            let command: SessionCommand = decode(&message.body).unwrap();
+            let outcome = take_note(&heard, command);
+            news.send_modify(|count| *count += 1);
+            async move { Verdict::Answer(encode(&SessionReply { outcome: Some(outcome) })) }
+        };
+        let end = tokio_util::sync::CancellationToken::new();
+        broker.consume(Queue::SESSION_COMMANDS, 10, 1, end, handler).await;
+    });
+}
+
+fn take_note(heard: &Mutex<Heard>, command: SessionCommand) -> Outcome {
+    let mut heard = heard.lock().unwrap();
+    let session = command.session_id.parse().unwrap();
+    let action = command.action.unwrap();
+    if let Action::ReportStartup(startup) = action {
+        heard.startups.entry(session).or_default().push((startup.phase, startup.detail));
+        return Outcome::Done(Done {});
+    }
+    let outcome = match (&action, &heard.journal_refusal) {
+        (Action::AppendJournal(_), Some(refused)) => Outcome::Refused(refused.clone()),
+        (Action::AppendJournal(batch), None) => {
+            let through = batch.entries.last().map_or(0, |entry| entry.number);
+            Outcome::JournalAccepted(JournalAccepted { through })
+        }
+        _ => Outcome::Done(Done {}),
+    };
+    heard.others.entry(session).or_default().push(action);
+    outcome
+}
+
+fn play_vault_proxy(broker: &Broker, heard: Arc<Mutex<Heard>>, news: watch::Sender<u64>) {
+    let broker = broker.clone();
+    tokio::spawn(async move {
+        let handler = move |message: platform_messaging::Incoming| {
+            let command: EgressCommand = decode(&message.body).unwrap();
+            if let Some(EgressAction::Close(_)) = command.action {
+                heard.lock().unwrap().closed_egress.insert(command.sandbox_id);
+                news.send_modify(|count| *count += 1);
+            }
+            async { Verdict::Answer(encode(&EgressReply::default())) }
+        };
+        let end = tokio_util::sync::CancellationToken::new();
+        broker.consume(Queue::EGRESS_COMMANDS, 10, 1, end, handler).await;
+    });
+}
