@@ -1,0 +1,72 @@
+//! Agents: versioned definitions.
+
+pub mod archive;
+pub mod create;
+pub mod get;
+pub mod list;
+pub mod update;
+pub mod versions;
+
+use chrono::{DateTime, Utc};
+use platform_core::agent::{Agent, AgentDefinition};
+use platform_core::id::{AgentId, TeamId};
+use platform_core::wire::InvalidField;
+use platform_storage::{Connection, agent};
+use serde::Serialize;
+
+use crate::platform::Platform;
+use crate::problem::Problem;
+
+/// An agent as the API shows it.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct AgentView {
+    id: AgentId,
+    /// Always `agent`.
+    r#type: &'static str,
+    version: i32,
+    #[serde(flatten)]
+    definition: AgentDefinition,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+    archived_at: Option<DateTime<Utc>>,
+}
+
+impl From<Agent> for AgentView {
+    fn from(agent: Agent) -> Self {
+        Self {
+            id: agent.id,
+            r#type: "agent",
+            version: agent.version,
+            definition: agent.definition,
+            created_at: agent.created_at,
+            updated_at: agent.updated_at,
+            archived_at: agent.archived_at,
+        }
+    }
+}
+
+/// The agent at a version, or at its latest.
+pub async fn find(
+    connection: &mut Connection,
+    team: TeamId,
+    id: AgentId,
+    version: Option<i32>,
+) -> Result<Agent, Problem> {
+    let found = agent::find(connection, team, id, version).await?;
+    found.ok_or_else(|| match version {
+        None => Problem::not_found("agent", id),
+        Some(version) => Problem::not_found("agent", format!("{id} of version {version}")),
+    })
+}
+
+/// Refuses a definition that no sandbox could run. While LiteLLM cannot be asked its models pass, and the first turn tells.
+pub async fn check_runnable(
+    platform: &Platform,
+    definition: &AgentDefinition,
+) -> Result<(), Problem> {
+    platform.harnesses.check(&definition.harness)?;
+    let model = &definition.model.id;
+    let Some(Err(served)) = platform.models.serves(model).await else { return Ok(()) };
+    let problem = format!("LiteLLM serves no model {model:?}; it serves: {}", served.join(", "));
+    Err(InvalidField::new("model", problem).into())
+}

@@ -1,0 +1,10 @@
+//! Live streams: what was committed, in order and without gaps, and in between what is still being written.
+
+mod feed;
+mod frame;
+mod hub;
+mod preview;
+
+pub use feed::{Feed, Start};
+pub use hub::{Hub, Signal, Subscription};
+pub use preview::PreviewKind;

@@ -1,0 +1,257 @@
+//! One reader's stream: the log up to now, then what is committed and previewed, until something ends it.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use actix_web::web::Data;
+use bytes::{Bytes, BytesMut};
+use futures::Stream;
+use platform_core::id::{EventId, SessionId};
+use platform_core::session::SessionStatus;
+use platform_storage::{StorageError, event, session};
+use tokio::sync::{broadcast::error::RecvError, watch};
+use tokio::time::{Interval, MissedTickBehavior, interval};
+use tracing::warn;
+
+use super::frame::{self, EventFrame};
+use super::hub::{Signal, Subscription};
+use super::preview::{PreviewKind, Previews};
+use crate::caller::Caller;
+use crate::platform::Platform;
+use crate::problem::Problem;
+use crate::sessions;
+
+/// How soon a stream ends whose key was revoked: well under the promised five seconds.
+const CHECK_EVERY: Duration = Duration::from_secs(3);
+/// Every third check is a heartbeat, which looks into the log as well: announcements are only hints.
+const CHECKS_PER_HEARTBEAT: u32 = 3;
+/// Events read from the log at a time.
+const LOG_PAGE: i64 = 500;
+/// Frames that go out together, in bytes, while the log is replayed.
+const CHUNK: usize = 64 * 1024;
+const RETRY_LOG_AFTER: Duration = Duration::from_secs(1);
+
+/// Where a stream begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// With what is committed from now on.
+    Now,
+    /// With everything after the event of this number.
+    After(i64),
+}
+
+pub struct Feed {
+    platform: Data<Platform>,
+    caller: Caller,
+    session: SessionId,
+    subscription: Subscription,
+    interruptions: watch::Receiver<u64>,
+    previews: Previews,
+    /// The number of the last event that was shown, or that was there before the stream began.
+    shown: i64,
+    /// The log may hold more than was shown.
+    is_behind: bool,
+    /// Whether the reader has seen the log up to now once. Before that, previews would come too early.
+    is_live: bool,
+    ready: VecDeque<Bytes>,
+    has_ended: bool,
+    checks: Interval,
+    checked: u32,
+}
+
+impl Feed {
+    /// Opens the stream. From the moment this returns nothing is missed.
+    pub async fn open(
+        platform: Data<Platform>,
+        caller: Caller,
+        session: SessionId,
+        start: Start,
+        wanted: Vec<PreviewKind>,
+    ) -> Result<Self, Problem> {
+        let mut connection = platform.database.connection().await?;
+        sessions::find(&mut connection, caller.team(), session).await?;
+        drop(connection);
+        let mut subscription = platform.hub.subscribe(session).await;
+        let interruptions = subscription.interruptions();
+        let previews = subscription.previews(wanted);
+        let mut connection = platform.database.connection().await?;
+        let now = sessions::find(&mut connection, caller.team(), session).await?;
+        drop(connection);
+
+        let shown = match start {
+            Start::Now => now.last_event,
+            Start::After(number) => number.min(now.last_event),
+        };
+        let is_behind = shown < now.last_event;
+        let mut checks = interval(CHECK_EVERY);
+        checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        checks.reset();
+        platform.figures.streams.inc();
+        Ok(Self {
+            platform,
+            caller,
+            session,
+            subscription,
+            interruptions,
+            previews,
+            shown,
+            is_behind,
+            is_live: false,
+            ready: VecDeque::from([frame::RETRY]),
+            has_ended: now.status == SessionStatus::Terminated && !is_behind,
+            checks,
+            checked: 0,
+        })
+    }
+
+    pub fn into_stream(self) -> impl Stream<Item = Result<Bytes, Problem>> {
+        futures::stream::unfold(self, |mut feed| async move {
+            feed.next().await.map(|bytes| (Ok(bytes), feed))
+        })
+    }
+
+    /// What goes out next, as soon as there is something.
+    async fn next(&mut self) -> Option<Bytes> {
+        while self.ready.is_empty() {
+            if self.has_ended {
+                return None;
+            }
+            self.advance().await;
+        }
+        self.take_ready()
+    }
+
+    fn take_ready(&mut self) -> Option<Bytes> {
+        let first = self.ready.pop_front()?;
+        if self.ready.is_empty() {
+            return Some(first);
+        }
+        let mut chunk = BytesMut::from(first);
+        while chunk.len() < CHUNK
+            && let Some(next) = self.ready.pop_front()
+        {
+            chunk.extend_from_slice(&next);
+        }
+        Some(chunk.freeze())
+    }
+
+    async fn advance(&mut self) {
+        if self.is_behind {
+            return self.read_log().await;
+        }
+        if !self.is_live {
+            self.is_live = true;
+            self.ready.extend(self.previews.so_far());
+            return;
+        }
+        let shutdown = self.platform.shutdown.clone();
+        tokio::select! {
+            signal = self.subscription.next() => self.take(signal),
+            changed = self.interruptions.changed() => {
+                self.is_behind = true;
+                self.has_ended |= changed.is_err();
+            }
+            _ = self.checks.tick() => self.check().await,
+            () = shutdown.cancelled() => self.has_ended = true,
+        }
+    }
+
+    fn take(&mut self, signal: Result<Signal, RecvError>) {
+        match signal {
+            Ok(Signal::Committed(frame)) => {
+                if frame.number <= self.shown {
+                    self.close_previews(&frame);
+                } else if frame.number == self.shown + 1 || frame.is_deletion {
+                    self.show(&frame);
+                } else {
+                    self.is_behind = true;
+                }
+            }
+            Ok(Signal::Preview(part)) => self.ready.extend(self.previews.take(&part)),
+            Err(RecvError::Lagged(_)) if self.is_live => {
+                self.platform.figures.slow_readers.inc();
+                self.ready.extend(frame::overloaded(self.shown));
+                self.has_ended = true;
+            }
+            // While the log was replayed; it has what was missed.
+            Err(RecvError::Lagged(_)) => self.is_behind = true,
+            Err(RecvError::Closed) => self.has_ended = true,
+        }
+    }
+
+    fn show(&mut self, frame: &EventFrame) {
+        self.shown = frame.number;
+        self.ready.push_back(frame.bytes.clone());
+        self.close_previews(frame);
+        self.has_ended |= frame.is_last;
+    }
+
+    fn close_previews(&mut self, frame: &EventFrame) {
+        let next = self.previews.committed(frame);
+        if self.is_live {
+            self.ready.extend(next);
+        }
+    }
+
+    async fn read_log(&mut self) {
+        let read = async {
+            let mut connection = self.platform.database.connection().await?;
+            let (from, to) = (self.shown + 1, self.shown + LOG_PAGE);
+            event::range(&mut connection, self.caller.team(), self.session, from, to).await
+        };
+        let events: Result<_, StorageError> = read.await;
+        match events {
+            Ok(events) => {
+                self.is_behind = i64::try_from(events.len()) == Ok(LOG_PAGE);
+                for event in &events {
+                    match EventFrame::from_event(event) {
+                        Ok(frame) => self.show(&frame),
+                        Err(failure) => {
+                            warn!(%failure, event.id = %event.id, "an event cannot be shown");
+                        }
+                    }
+                }
+            }
+            Err(failure) => {
+                warn!(%failure, session.id = %self.session, "the log cannot be read now");
+                tokio::time::sleep(RETRY_LOG_AFTER).await;
+                self.ready.push_back(frame::HEARTBEAT);
+            }
+        }
+    }
+
+    async fn check(&mut self) {
+        if !self.platform.keys.is_still_valid(self.caller).await {
+            self.ready.push_back(frame::key_ended());
+            self.has_ended = true;
+            return;
+        }
+        self.checked += 1;
+        if self.checked.is_multiple_of(CHECKS_PER_HEARTBEAT) {
+            self.ready.push_back(frame::HEARTBEAT);
+            self.look_for_more().await;
+        }
+    }
+
+    /// Finds what was never announced. A failing database is no reason to end a stream.
+    async fn look_for_more(&mut self) {
+        let Ok(mut connection) = self.platform.database.connection().await else { return };
+        match session::find(&mut connection, self.caller.team(), self.session).await {
+            Ok(Some(session)) => self.is_behind = session.last_event > self.shown,
+            Ok(None) => {
+                let id = EventId::mint(&*self.platform.ids);
+                self.ready.push_back(frame::deleted(id));
+                self.has_ended = true;
+            }
+            Err(failure) => {
+                warn!(%failure, session.id = %self.session, "the log cannot be read now");
+            }
+        }
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.platform.figures.streams.dec();
+    }
+}

@@ -1,0 +1,225 @@
+//! One ear for the whole process: what the broker tells of sessions, passed on to whoever listens to them here.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use platform_core::id::SessionId;
+use platform_messaging::proto::event::{EventsCommitted, Preview};
+use platform_messaging::topology::{EVENTS, PREVIEWS};
+use platform_messaging::{Broker, Incoming, OwnQueue, Verdict, decode};
+use tokio::runtime::Handle;
+use tokio::sync::{broadcast, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+use uuid::Uuid;
+
+use super::frame::EventFrame;
+use super::preview::{Part, PreviewKind, Previews};
+
+/// How far a reader may fall behind.
+const BACKLOG: usize = 1024;
+const PREFETCH: u16 = 256;
+
+/// Something that a session's readers are told.
+#[derive(Debug, Clone)]
+pub enum Signal {
+    Committed(Arc<EventFrame>),
+    Preview(Arc<Part>),
+}
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Hub {
+    queue: OwnQueue,
+    topics: Arc<Mutex<HashMap<SessionId, Listened>>>,
+    runtime: Handle,
+}
+
+/// A session with listeners, or one whose bindings are just being taken back.
+struct Listened {
+    topic: Arc<Topic>,
+    listeners: usize,
+}
+
+struct Topic {
+    sender: broadcast::Sender<Signal>,
+    previews: Mutex<Previews>,
+    /// Held while bindings are made or taken back, so that the two never cross.
+    binding: tokio::sync::Mutex<()>,
+}
+
+impl Hub {
+    /// Belongs to the runtime that it is made on.
+    pub fn new(broker: &Broker) -> Self {
+        let queue = broker.own_queue("api-gateway");
+        Self { queue, topics: Arc::default(), runtime: Handle::current() }
+    }
+
+    /// Listens until `shutdown`, across lost connections. One message at a time: their order is what readers see.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let topics = self.topics.clone();
+        let consumed = self.queue.consume(PREFETCH, 1, shutdown, move |incoming| {
+            pass_on(&topics, &incoming);
+            std::future::ready(Verdict::Done)
+        });
+        consumed.await;
+    }
+
+    /// Starts to listen to a session. What is committed after this returns is told; for what was committed before there is the log.
+    ///
+    /// While the broker is away nothing is told, and [`Subscription::interruptions`] says when to look into the log.
+    pub async fn subscribe(&self, session: SessionId) -> Subscription {
+        let (topic, receiver) = self.join(session);
+        let subscription = Subscription {
+            hub: self.clone(),
+            session,
+            topic: topic.clone(),
+            receiver,
+            interruptions: self.queue.interruptions(),
+        };
+        let _bound = topic.binding.lock().await;
+        let key = session.uuid().to_string();
+        for exchange in [EVENTS, PREVIEWS] {
+            if let Err(failure) = self.queue.bind(exchange, &key).await {
+                debug!(%failure, session.id = %session, "listening begins when the broker is back");
+                break;
+            }
+        }
+        subscription
+    }
+
+    fn join(&self, session: SessionId) -> (Arc<Topic>, broadcast::Receiver<Signal>) {
+        let mut topics = lock(&self.topics);
+        let listened = topics.entry(session).or_insert_with(|| Listened {
+            topic: Arc::new(Topic {
+                sender: broadcast::Sender::new(BACKLOG),
+                previews: Mutex::new(Previews::wanting(vec![
+                    PreviewKind::Message,
+                    PreviewKind::Thinking,
+                ])),
+                binding: tokio::sync::Mutex::default(),
+            }),
+            listeners: 0,
+        });
+        listened.listeners += 1;
+        (listened.topic.clone(), listened.topic.sender.subscribe())
+    }
+
+    fn leave(&self, session: SessionId) {
+        let is_last = lock(&self.topics).get_mut(&session).is_some_and(|listened| {
+            listened.listeners = listened.listeners.saturating_sub(1);
+            listened.listeners == 0
+        });
+        if is_last {
+            let hub = self.clone();
+            self.runtime.spawn(async move { hub.forget(session).await });
+        }
+    }
+
+    /// Takes the bindings back, unless somebody came to listen meanwhile.
+    async fn forget(&self, session: SessionId) {
+        let topic = lock(&self.topics).get(&session).map(|listened| listened.topic.clone());
+        let Some(topic) = topic else { return };
+        let _unbinding = topic.binding.lock().await;
+        let is_unheard =
+            || lock(&self.topics).get(&session).is_some_and(|listened| listened.listeners == 0);
+        if !is_unheard() {
+            return;
+        }
+        let key = session.uuid().to_string();
+        for exchange in [EVENTS, PREVIEWS] {
+            self.queue.unbind(exchange, &key).await;
+        }
+        let mut topics = lock(&self.topics);
+        if topics.get(&session).is_some_and(|listened| listened.listeners == 0) {
+            topics.remove(&session);
+        }
+    }
+}
+
+/// Somebody's ear on one session.
+pub struct Subscription {
+    hub: Hub,
+    session: SessionId,
+    topic: Arc<Topic>,
+    receiver: broadcast::Receiver<Signal>,
+    interruptions: watch::Receiver<u64>,
+}
+
+impl Subscription {
+    /// The previews that are open now, of the kinds wanted.
+    ///
+    /// Signals from before are dropped, because the previews contain them already. The log has the events among them.
+    pub fn previews(&mut self, wanted: Vec<PreviewKind>) -> Previews {
+        let previews = lock(&self.topic.previews);
+        self.receiver = self.receiver.resubscribe();
+        previews.join(wanted)
+    }
+
+    /// The next signal; `Lagged` when some were lost because they were not taken in time.
+    pub async fn next(&mut self) -> Result<Signal, broadcast::error::RecvError> {
+        self.receiver.recv().await
+    }
+
+    /// Waits until something was committed, or may have been.
+    pub async fn committed(&mut self) {
+        while let Ok(Signal::Preview(_)) = self.next().await {}
+    }
+
+    /// Changes whenever something may have been missed.
+    pub fn interruptions(&self) -> watch::Receiver<u64> {
+        self.interruptions.clone()
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.hub.leave(self.session);
+    }
+}
+
+fn pass_on(topics: &Mutex<HashMap<SessionId, Listened>>, incoming: &Incoming) {
+    let Ok(uuid) = Uuid::try_parse(&incoming.routing_key) else { return };
+    let session = SessionId::from_uuid(uuid);
+    let topic = lock(topics).get(&session).map(|listened| listened.topic.clone());
+    let Some(topic) = topic else { return };
+    let passed = match incoming.exchange.as_str() {
+        PREVIEWS => decode::<Preview>(&incoming.body).map(|preview| topic.preview(preview)),
+        _ => decode::<EventsCommitted>(&incoming.body).map(|committed| topic.commit(committed)),
+    };
+    if let Err(failure) = passed {
+        warn!(%failure, session.id = %session, "an announcement cannot be read");
+    }
+}
+
+impl Topic {
+    fn commit(&self, committed: EventsCommitted) {
+        for event in committed.events {
+            match EventFrame::from_json(event.number, &event.body) {
+                Ok(frame) => {
+                    let mut previews = lock(&self.previews);
+                    previews.committed(&frame);
+                    self.tell(Signal::Committed(Arc::new(frame)));
+                }
+                // Its number is missed, so that readers find it in the log.
+                Err(failure) => warn!(%failure, "an announced event cannot be read"),
+            }
+        }
+    }
+
+    fn preview(&self, preview: Preview) {
+        let Some(part) = Part::from_message(preview) else { return };
+        let mut previews = lock(&self.previews);
+        previews.take(&part);
+        self.tell(Signal::Preview(Arc::new(part)));
+    }
+
+    fn tell(&self, signal: Signal) {
+        // An error means that nobody listens any more.
+        let _told = self.sender.send(signal);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

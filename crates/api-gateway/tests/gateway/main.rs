@@ -1,0 +1,28 @@
+//! The whole gateway against the real PostgreSQL and RabbitMQ. session-service and LiteLLM are fakes, and named so.
+
+#[cfg(test)]
+mod agents;
+#[cfg(test)]
+mod definitions;
+#[cfg(test)]
+mod errors;
+#[cfg(test)]
+mod events;
+#[cfg(test)]
+mod idempotency;
+#[cfg(test)]
+mod isolation;
+#[cfg(test)]
+mod keys;
+#[cfg(test)]
+mod openapi;
+#[cfg(test)]
+mod sandboxes;
+#[cfg(test)]
+mod sessions;
+#[cfg(test)]
+mod simple;
+#[cfg(test)]
+mod streams;
+#[cfg(test)]
+mod support;

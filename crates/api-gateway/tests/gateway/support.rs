@@ -1,0 +1,12 @@
+//! A gateway of its own for each test, and who talks to it.
+
+mod actor;
+mod fake_litellm;
+mod fake_session_service;
+mod gateway;
+mod stream;
+
+pub use actor::Actor;
+pub use fake_session_service::FakeSessionService;
+pub use gateway::Gateway;
+pub use stream::OpenStream;
