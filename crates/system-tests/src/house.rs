@@ -1,0 +1,79 @@
+//! A whole stack for tests: the real binaries, PostgreSQL, RabbitMQ, LiteLLM and opencode.
+
+use std::fs::DirEntry;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use local_stack::{Stack, StackBuilder};
+use serde_json::json;
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use crate::Client;
+
+/// A running stack in a folder of its own. Dropping it kills everything.
+pub struct House {
+    pub stack: Stack,
+    _directory: TempDir,
+}
+
+impl House {
+    pub async fn build() -> anyhow::Result<Self> {
+        Self::build_with(|builder| builder).await
+    }
+
+    /// Like [`House::build`], with a database that survives a power cut: for figures.
+    pub async fn build_durable() -> anyhow::Result<Self> {
+        let directory = tempfile::Builder::new().prefix("lap").tempdir()?;
+        let stack = Stack::builder(directory.path().join("data")).port(0).start().await;
+        let stack = stack.context("the stack does not start")?;
+        Ok(Self { stack, _directory: directory })
+    }
+
+    /// Where a harness is installed.
+    pub fn harness(&self, name: &str) -> anyhow::Result<PathBuf> {
+        let all = self.stack.harness_install_directory();
+        let is_wanted = |entry: &DirEntry| {
+            entry.path().is_dir() && entry.file_name().to_string_lossy().starts_with(name)
+        };
+        let mut entries = std::fs::read_dir(&all)?.filter_map(Result::ok);
+        let found = entries.find(is_wanted);
+        Ok(found.with_context(|| format!("no {name} in {}", all.display()))?.path())
+    }
+
+    /// Builds with further settings.
+    pub async fn build_with(
+        change: impl FnOnce(StackBuilder) -> StackBuilder,
+    ) -> anyhow::Result<Self> {
+        let directory = tempfile::Builder::new().prefix("lap").tempdir()?;
+        let builder = Stack::builder(directory.path().join("data")).port(0).not_durable();
+        let stack = change(builder).start().await.context("the stack does not start")?;
+        Ok(Self { stack, _directory: directory })
+    }
+
+    /// Prints the ends of all logs, for a run that failed.
+    pub fn show_logs(&self) {
+        for (name, _, _) in self.stack.processes() {
+            let log = std::fs::read_to_string(self.stack.log(name)).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            let end = lines.get(lines.len().saturating_sub(40)..).unwrap_or_default();
+            eprintln!("\n== {name}\n{}", end.join("\n"));
+        }
+    }
+
+    /// Acts as the administrator.
+    pub fn administrator(&self) -> anyhow::Result<Client> {
+        Client::new(self.stack.url(), self.stack.master_key())
+    }
+
+    /// Acts for a new team.
+    pub async fn team(&self) -> anyhow::Result<Client> {
+        let administrator = self.administrator()?;
+        let name = format!("team-{}", Uuid::new_v4().simple());
+        let team = administrator.post("/v1/teams", &json!({ "name": name })).await?;
+        let body = json!({ "team_id": team["id"], "name": "tests" });
+        let key = administrator.post("/v1/api_keys", &body).await?;
+        let key = key["key"].as_str().context("the answer carries no key")?;
+        Client::new(self.stack.url(), key)
+    }
+}
