@@ -2,6 +2,11 @@
 //!
 //! One stack serves all scenarios, one after the other, because each start costs ten seconds. Those that break things come last.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "looking into a JSON value answers null, it does not panic"
+)]
+
 #[path = "house/boundaries.rs"]
 mod boundaries;
 #[path = "house/conversations.rs"]
@@ -29,7 +34,13 @@ fn main() -> ExitCode {
     if arguments.list {
         return libtest_mimic::run(&arguments, trials(None)).exit_code();
     }
-    let runtime = Arc::new(Runtime::new().expect("a runtime"));
+    let runtime = match Runtime::new() {
+        Ok(runtime) => Arc::new(runtime),
+        Err(failure) => {
+            eprintln!("no runtime: {failure}");
+            return ExitCode::FAILURE;
+        }
+    };
     let house = runtime.block_on(House::build_with(|builder| {
         // Few places, so that sessions have to wait for each other also on a large machine.
         builder.variable("LAP__SANDBOX__MAX_RUNNING", "4")

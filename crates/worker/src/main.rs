@@ -34,7 +34,7 @@ async fn start(
     let jobs = [
         Job::new("outbox sweep", Duration::from_secs(1), sweep_outbox::sweep_outbox),
         Job::new("idle release", Duration::from_secs(15), release_idle::release_idle),
-        Job::new("retention", Duration::from_secs(300), forget_old::forget_old),
+        Job::new("retention", Duration::from_mins(5), forget_old::forget_old),
     ];
     for job in jobs {
         service.tasks.spawn(job.name, job.repeat(context.clone(), service.shutdown.token()));

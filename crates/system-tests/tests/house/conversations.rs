@@ -30,7 +30,7 @@ async fn an_agent_writes_and_runs_a_program(house: Shared) -> anyhow::Result<()>
     let last = of_type(&log, "agent.message").last().context("no message")?;
     ensure!(text(last).contains("It works."), "{last}");
     let numbers: Vec<_> = log.iter().filter_map(|event| event["seq"].as_i64()).collect();
-    ensure!(numbers == (1..=numbers.len() as i64).collect::<Vec<_>>(), "{numbers:?}");
+    ensure!(numbers.iter().copied().eq((1..).take(numbers.len())), "{numbers:?}");
     Ok(())
 }
 
@@ -58,7 +58,7 @@ async fn memory(house: Shared) -> anyhow::Result<()> {
     let sandbox = sandbox.as_str().context("the session has no sandbox")?;
     client.delete(&format!("/v1/sandboxes/{sandbox}")).await?;
     client.say(&session, "@recall zanz[a-z]+\n@run cat note.txt").await?;
-    let after = client.until_idle(&session, before.len() as i64, 1).await?;
+    let after = client.until_idle(&session, before.len(), 1).await?;
     let said: String = of_type(&after, "agent.message").map(text).collect();
     ensure!(said.contains("recalled: zanzibar"), "{after:#?}");
     let result = of_type(&after, "agent.tool_result").next().context("no tool result")?;
@@ -94,7 +94,7 @@ async fn interrupt(house: Shared) -> anyhow::Result<()> {
     let idle = log.last().context("an empty log")?;
     ensure!(idle["stop_reason"]["reason"] == "interrupted", "{idle}");
     client.say(&session, "@say still here").await?;
-    let after = client.until_idle(&session, log.len() as i64, 1).await?;
+    let after = client.until_idle(&session, log.len(), 1).await?;
     let said = of_type(&after, "agent.message").last().context("nothing was said")?;
     ensure!(text(said).contains("still here"), "{said}");
     Ok(())
@@ -111,7 +111,7 @@ async fn harness_dies(house: Shared) -> anyhow::Result<()> {
     let error = of_type(&log, "session.error").next().context("no session.error")?;
     ensure!(error["error"]["message"].as_str().is_some_and(|text| !text.is_empty()), "{error}");
     client.say(&session, "@say alive").await?;
-    let after = client.until_idle(&session, log.len() as i64, 1).await?;
+    let after = client.until_idle(&session, log.len(), 1).await?;
     let said = of_type(&after, "agent.message").last().context("nothing was said")?;
     ensure!(text(said).contains("alive"), "{said}");
     Ok(())

@@ -37,7 +37,7 @@ async fn kill(house: &House, part: Part) -> anyhow::Result<()> {
 }
 
 async fn says(client: &Client, session: &str, script: &str, word: &str) -> anyhow::Result<()> {
-    let before = client.log(session).await?.len() as i64;
+    let before = client.log(session).await?.len();
     client.say(session, script).await?;
     let log = client.until_idle(session, before, 1).await?;
     let said: String = of_type(&log, "agent.message").map(text).collect();
@@ -103,7 +103,7 @@ async fn sandbox_killed(house: Shared) -> anyhow::Result<()> {
     let idle = log.last().context("an empty log")?;
     ensure!(idle["stop_reason"]["type"] == "end_turn", "{log:#?}");
     client.say(&session, "@run cat steps").await?;
-    let after = client.until_idle(&session, log.len() as i64, 1).await?;
+    let after = client.until_idle(&session, log.len(), 1).await?;
     let printed = text(of_type(&after, "agent.tool_result").last().context("no result")?);
     ensure!(printed.split_whitespace().eq(["once"]), "the step ran once: {printed}");
     Ok(())

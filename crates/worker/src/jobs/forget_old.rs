@@ -7,7 +7,7 @@ use platform_storage::{command_answer, idempotency};
 use super::{Context, JobError};
 
 /// How long a repeated request is still answered as the first time.
-const REPEATS_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+const REPEATS_KEPT: Duration = Duration::from_hours(24);
 
 pub async fn forget_old(context: Context) -> Result<(), JobError> {
     let before = context.clock.now() - REPEATS_KEPT;
