@@ -11,6 +11,7 @@ use platform_core::id::{AgentId, EnvironmentId, SandboxId, SessionId, TeamId};
 use platform_core::sandbox::Sandbox;
 use platform_storage::{Connection, sandbox};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::problem::Problem;
 
@@ -31,6 +32,8 @@ pub struct SandboxView {
     /// local or kubernetes.
     backend: &'static str,
     resources: Resources,
+    /// What of `resources` the kernel enforces, and how, in words for each; null while it has not started.
+    limits: Option<Value>,
     exit_reason: Option<String>,
     created_at: DateTime<Utc>,
     ready_at: Option<DateTime<Utc>>,
@@ -50,6 +53,7 @@ impl From<Sandbox> for SandboxView {
             harness: sandbox.harness,
             backend: sandbox.backend.as_word(),
             resources: sandbox.spec.resources,
+            limits: sandbox.detail.get("limits").filter(|limits| !limits.is_null()).cloned(),
             exit_reason: sandbox.exit_reason,
             created_at: sandbox.created_at,
             ready_at: sandbox.ready_at,

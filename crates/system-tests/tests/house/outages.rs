@@ -65,7 +65,7 @@ async fn turn_survives(house: Shared, part: Part) -> anyhow::Result<()> {
     let script =
         "@run echo first >> steps; touch begun; sleep 3\n@run echo second >> steps\n@run cat steps";
     client.say(&session, script).await?;
-    until_tool_use(&client, &session).await?;
+    until_tool_uses(&client, &session, 1).await?;
     kill(&house, part).await?;
     house.stack.start_process(part).await?;
     let log = client.until_idle(&session, 0, 1).await?;
@@ -76,14 +76,17 @@ async fn turn_survives(house: Shared, part: Part) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn until_tool_use(client: &Client, session: &str) -> anyhow::Result<()> {
+/// Waits until the agent has begun this many tool calls.
+async fn until_tool_uses(client: &Client, session: &str, wanted: usize) -> anyhow::Result<()> {
     let mut stream = client.stream(session, Some(0)).await?;
+    let mut begun = 0;
     while let Some(frame) = stream.next().await? {
-        if frame.name == "agent.tool_use" {
+        begun += usize::from(frame.name == "agent.tool_use");
+        if begun == wanted {
             return Ok(());
         }
     }
-    anyhow::bail!("the stream ended before the agent did anything")
+    anyhow::bail!("the stream ended after {begun} tool calls")
 }
 
 /// The harness is told to go on, not asked for the same again: what it had done it does not do twice.
@@ -92,8 +95,8 @@ async fn sandbox_killed(house: Shared) -> anyhow::Result<()> {
     let agent = client.create_agent().await?;
     let session = client.open_session(&agent).await?;
     let ready = client.until_ready(&session).await?;
-    client.say(&session, "@run echo once >> steps; sleep 60").await?;
-    until_tool_use(&client, &session).await?;
+    client.say(&session, "@run echo once >> steps\n@run sleep 60").await?;
+    until_tool_uses(&client, &session, 2).await?;
     let sandbox = ready["sandbox_id"].as_str().context("no sandbox")?;
     client.delete(&format!("/v1/sandboxes/{sandbox}")).await?;
     let log = client.until_idle(&session, 0, 1).await?;
