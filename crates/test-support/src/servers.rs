@@ -2,7 +2,9 @@
 
 use std::future::Future;
 use std::path::PathBuf;
+use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 /// Why a test got no database or broker of its own.
 #[derive(Debug, thiserror::Error)]
@@ -31,21 +33,28 @@ pub(crate) fn server(name: &'static str) -> Result<String, TestSupportError> {
     value.ok_or(TestSupportError::NoServer(name))
 }
 
-/// Runs clean-up to its end from `drop`, on a thread of its own, whatever the test's runtime is doing. A failure
-/// is reported and fails nothing: the servers are thrown away after the tests.
+/// How long `drop` waits for its clean-up.
+const CLEAN_UP_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Runs clean-up from `drop`, on a thread of its own, whatever the test's runtime is doing. A failure is reported and
+/// fails nothing: the servers are thrown away after the tests.
+///
+/// The wait for it is short. A test's runtime stands still while `drop` runs, and PostgreSQL drops no database while one of the
+/// connections that this runtime was just opening has not said its password: the two would wait for each other for a minute.
 pub(crate) fn clean_up<F>(what: String, work: F)
 where
     F: Future<Output = Result<(), TestSupportError>> + Send + 'static,
 {
-    let cleaned = thread::spawn(move || {
+    let (done, is_done) = mpsc::channel();
+    thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         match runtime.map(|runtime| runtime.block_on(work)) {
             Ok(Ok(())) => {}
             Ok(Err(error)) => eprintln!("{what} was left behind: {error}"),
             Err(error) => eprintln!("{what} was left behind: {error}"),
         }
+        // Nobody listens any more when it took too long.
+        done.send(()).ok();
     });
-    if cleaned.join().is_err() {
-        eprintln!("the clean-up of a test panicked");
-    }
+    let _goes_on_without_us = is_done.recv_timeout(CLEAN_UP_PATIENCE);
 }
