@@ -23,7 +23,7 @@ use crate::turn::{StopReason, Turn, TurnState};
 
 pub use journal::NumberedEntry;
 pub use messages::Taken;
-pub use sandbox::{Loss, MAX_STARTS, PhaseReport};
+pub use sandbox::{Loss, MAX_STARTS, PhaseReport, Unfinished};
 
 /// When a rule is applied, and where new ids come from.
 #[derive(Clone, Copy)]

@@ -7,3 +7,4 @@ mod failure;
 mod outgoing;
 mod stored;
 mod transcript;
+mod unfinished;

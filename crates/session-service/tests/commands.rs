@@ -21,8 +21,8 @@ use platform_messaging::proto::sandbox::{SandboxCommand, sandbox_command};
 use platform_messaging::proto::session::session_command::Action;
 use platform_messaging::proto::session::session_reply::Outcome;
 use platform_messaging::proto::session::{
-    AppendJournal, DeleteSession, EventsAppended, JournalEntry, OpenSession, ReportStartup,
-    SendEvents, SessionCommand, SessionReply,
+    AppendJournal, DeleteSession, EventsAppended, JournalEntry, OpenSession, ReportLoss,
+    ReportStartup, SendEvents, SessionCommand, SessionReply,
 };
 use platform_messaging::topology::Queue;
 use platform_messaging::{Broker, Verdict, decode};
@@ -380,6 +380,57 @@ async fn a_turn_that_no_link_takes_waits_while_its_sandbox_is_asked_for_again() 
     let told = house.told().await;
     assert_eq!(told.epoch, 1);
     assert!(matches!(told.action, Some(sandbox_command::Action::Provision(_))));
+}
+
+#[tokio::test]
+async fn a_call_that_was_open_when_the_sandbox_was_lost_is_ended_as_an_error() {
+    let mut house = House::build().await;
+    let session = house.ready().await;
+    let mut connection = house.context.database.connection().await.unwrap();
+    let stored = session::find(&mut connection, house.team, session).await.unwrap().unwrap();
+    let sandbox = stored.sandbox_id.unwrap().uuid().to_string();
+    let mut links = hold_links(&house, &sandbox).await;
+    house.ask(session, saying("go")).await;
+    let (turn, epoch) = started_turn(links.recv().await.unwrap());
+    let turn_id = platform_core::id::TurnId::from_uuid(turn);
+    let call = |id| Entry::Event {
+        turn_id: Some(turn_id),
+        id,
+        body: EventBody::AgentToolUse {
+            name: "bash".to_owned(),
+            input: serde_json::Map::new(),
+            evaluated_permission: None,
+        },
+    };
+    let (ended, open) = (EventId::mint(&SystemIds), EventId::mint(&SystemIds));
+    let result = Entry::Event {
+        turn_id: Some(turn_id),
+        id: EventId::mint(&SystemIds),
+        body: EventBody::AgentToolResult {
+            tool_use_id: ended,
+            content: Vec::new(),
+            is_error: false,
+        },
+    };
+    let batch = journal(epoch, &[(1, call(ended)), (2, result), (3, call(open))]);
+    house.ask(session, batch).await;
+    let loss = ReportLoss {
+        epoch,
+        sandbox_id: sandbox,
+        reason: "killed".to_owned(),
+        message: "it is gone".to_owned(),
+        may_retry: true,
+    };
+    house.ask(session, Action::ReportLoss(loss)).await;
+    let log = house.log(session).await;
+    let results = log.iter().filter_map(|event| {
+        let EventBody::AgentToolResult { tool_use_id, is_error, .. } = &event.body else {
+            return None;
+        };
+        Some((*tool_use_id, *is_error))
+    });
+    assert_eq!(results.collect::<Vec<_>>(), [(ended, false), (open, true)]);
+    assert_eq!(house.types(session).await.last(), Some(&"session.status_rescheduled"));
 }
 
 #[tokio::test]

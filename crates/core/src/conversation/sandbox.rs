@@ -2,8 +2,9 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::id::{SandboxId, TurnId};
+use crate::id::{EventId, SandboxId, TurnId};
 use crate::sandbox::{Epoch, Startup, StartupPhase};
+use crate::session::{ContentBlock, ModelUsage};
 use crate::turn::MAX_RETAKES;
 
 use super::{
@@ -13,6 +14,9 @@ use super::{
 
 /// How often the start of a sandbox is tried before the session hears that it failed.
 pub const MAX_STARTS: u32 = 3;
+
+const CALL_LOST: &str =
+    "the sandbox was lost before this call ended; how much of it was done is not known";
 
 /// A sandbox came one step further on its way up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +41,16 @@ pub struct Loss {
     /// A sentence a person can act on.
     pub message: String,
     pub may_retry: bool,
+    pub unfinished: Unfinished,
+}
+
+/// What the turn under way had begun in the lost sandbox and not ended, as the log has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unfinished {
+    /// Tool calls without a result, oldest first.
+    pub calls: Vec<EventId>,
+    /// The model request without an end.
+    pub span: Option<EventId>,
 }
 
 impl Conversation {
@@ -91,6 +105,9 @@ impl Conversation {
         if self.refuse_stale(loss.epoch).is_err() {
             return;
         }
+        if let Some(turn) = self.open_turns.first().map(|turn| turn.id) {
+            self.close_unfinished(turn, loss.unfinished, moment);
+        }
         let was_ready = self.session.sandbox_id.take().is_some();
         let starts = if was_ready { 0 } else { self.starts() };
         let may_start_again = loss.may_retry && starts < MAX_STARTS;
@@ -122,6 +139,23 @@ impl Conversation {
                 self.give_up_start(&loss.message);
                 self.append_error(None, &loss.reason, loss.message, moment);
             }
+        }
+    }
+
+    /// Ends what nobody will end any more, so that no reader waits for it.
+    fn close_unfinished(&mut self, turn: TurnId, unfinished: Unfinished, moment: Moment<'_>) {
+        for tool_use_id in unfinished.calls {
+            let content = vec![ContentBlock::text(CALL_LOST)];
+            let body = EventBody::AgentToolResult { tool_use_id, content, is_error: true };
+            self.append(Some(turn), body, moment);
+        }
+        if let Some(model_request_start_id) = unfinished.span {
+            let body = EventBody::SpanModelRequestEnd {
+                model_request_start_id,
+                is_error: true,
+                model_usage: ModelUsage::default(),
+            };
+            self.append(Some(turn), body, moment);
         }
     }
 

@@ -125,11 +125,16 @@ impl Scene {
     }
 
     fn lose(&mut self, may_retry: bool) {
+        self.lose_with(may_retry, Unfinished::default());
+    }
+
+    fn lose_with(&mut self, may_retry: bool, unfinished: Unfinished) {
         let loss = Loss {
             epoch: self.session.epoch,
             reason: "exited".to_owned(),
             message: "the process ended".to_owned(),
             may_retry,
+            unfinished,
         };
         self.act(|conversation, moment| conversation.lose_sandbox(loss, moment));
     }
@@ -298,6 +303,24 @@ fn a_sandbox_cannot_put_words_into_a_users_mouth() {
     let refused = scene.act(|conversation, moment| conversation.take_journal(epoch, batch, moment));
     assert_eq!(refused, Err(Refusal::ForbiddenEntry("user.message")));
     assert!(scene.log.is_empty());
+}
+
+#[test]
+fn what_a_lost_sandbox_had_begun_is_ended_before_the_turn_goes_on() {
+    let mut scene = Scene::ready();
+    scene.say("one");
+    let (call, span) = (EventId::mint(&scene.ids), EventId::mint(&scene.ids));
+    scene.lose_with(true, Unfinished { calls: vec![call], span: Some(span) });
+    assert_eq!(
+        scene.types(),
+        [
+            "user.message",
+            "session.status_running",
+            "agent.tool_result",
+            "span.model_request_end",
+            "session.status_rescheduled"
+        ]
+    );
 }
 
 #[test]

@@ -7,20 +7,21 @@ use platform_storage::Connection;
 
 use super::{Scope, Settled};
 use crate::failure::CommandError;
-use crate::stored;
+use crate::{stored, unfinished};
 
 pub async fn report_loss(
     connection: &mut Connection,
     scope: Scope<'_>,
     report: ReportLoss,
 ) -> Result<Settled, CommandError> {
+    let mut conversation = stored::take_up(connection, scope.team, scope.session).await?;
     let loss = Loss {
         epoch: Epoch(report.epoch),
         reason: report.reason,
         message: report.message,
         may_retry: report.may_retry,
+        unfinished: unfinished::of(connection, &conversation).await?,
     };
-    let mut conversation = stored::take_up(connection, scope.team, scope.session).await?;
     conversation.lose_sandbox(loss, scope.moment);
     let aftermath = stored::store(connection, conversation, scope.moment).await?;
     Ok(Settled { outcome: Outcome::Done(Done {}), aftermath })

@@ -105,6 +105,9 @@ async fn sandbox_killed(house: Shared) -> anyhow::Result<()> {
     ensure!(restored["mode"] == "native", "{restored}");
     let idle = log.last().context("an empty log")?;
     ensure!(idle["stop_reason"]["type"] == "end_turn", "{log:#?}");
+    let calls = of_type(&log, "agent.tool_use").count();
+    let results = of_type(&log, "agent.tool_result").count();
+    ensure!(calls == results, "every call has its result, the lost one too: {log:#?}");
     client.say(&session, "@run cat steps").await?;
     let after = client.until_idle(&session, log.len(), 1).await?;
     let printed = text(of_type(&after, "agent.tool_result").last().context("no result")?);
