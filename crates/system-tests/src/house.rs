@@ -18,15 +18,22 @@ pub struct House {
 }
 
 impl House {
-    pub async fn build() -> anyhow::Result<Self> {
-        Self::build_with(|builder| builder).await
+    /// A house for figures: its database survives a power cut.
+    pub async fn build_durable() -> anyhow::Result<Self> {
+        Self::start(|builder| builder).await
     }
 
-    /// Like [`House::build`], with a database that survives a power cut: for figures.
-    pub async fn build_durable() -> anyhow::Result<Self> {
+    /// A house for tests, with further settings.
+    pub async fn build_with(
+        change: impl FnOnce(StackBuilder) -> StackBuilder,
+    ) -> anyhow::Result<Self> {
+        Self::start(|builder| change(builder.not_durable())).await
+    }
+
+    async fn start(change: impl FnOnce(StackBuilder) -> StackBuilder) -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new().prefix("lap").tempdir()?;
-        let stack = Stack::builder(directory.path().join("data")).port(0).start().await;
-        let stack = stack.context("the stack does not start")?;
+        let builder = Stack::builder(directory.path().join("data")).port(0);
+        let stack = change(builder).start().await.context("the stack does not start")?;
         Ok(Self { stack, _directory: directory })
     }
 
@@ -39,16 +46,6 @@ impl House {
         let mut entries = std::fs::read_dir(&all)?.filter_map(Result::ok);
         let found = entries.find(is_wanted);
         Ok(found.with_context(|| format!("no {name} in {}", all.display()))?.path())
-    }
-
-    /// Builds with further settings.
-    pub async fn build_with(
-        change: impl FnOnce(StackBuilder) -> StackBuilder,
-    ) -> anyhow::Result<Self> {
-        let directory = tempfile::Builder::new().prefix("lap").tempdir()?;
-        let builder = Stack::builder(directory.path().join("data")).port(0).not_durable();
-        let stack = change(builder).start().await.context("the stack does not start")?;
-        Ok(Self { stack, _directory: directory })
     }
 
     /// Prints the ends of all logs, for a run that failed.
