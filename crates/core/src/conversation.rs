@@ -4,6 +4,8 @@
 //! happened; it changes the session and notes in [`Changes`] which events were appended, which turns moved and what has to be
 //! sent. Whoever holds the lock writes all of that in one transaction, or nothing.
 
+mod actions;
+mod fork;
 mod journal;
 mod messages;
 mod sandbox;
@@ -21,6 +23,7 @@ use crate::session::{
 };
 use crate::turn::{StopReason, Turn, TurnState};
 
+pub use fork::{Fork, ForkDescription, ForkPoint};
 pub use journal::NumberedEntry;
 pub use messages::Taken;
 pub use sandbox::{Loss, MAX_STARTS, PhaseReport, Unfinished};
@@ -55,10 +58,31 @@ pub struct Changes {
 /// What another service is told after the commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outgoing {
-    ProvisionSandbox { epoch: Epoch },
-    StartTurn { sandbox: SandboxId, epoch: Epoch, turn: Turn },
-    InterruptTurn { sandbox: SandboxId, epoch: Epoch, turn: TurnId },
-    StopSandbox { sandbox: Option<SandboxId>, epoch: Epoch, reason: StopWhy },
+    ProvisionSandbox {
+        epoch: Epoch,
+    },
+    StartTurn {
+        sandbox: SandboxId,
+        epoch: Epoch,
+        turn: Turn,
+    },
+    InterruptTurn {
+        sandbox: SandboxId,
+        epoch: Epoch,
+        turn: TurnId,
+    },
+    /// `turn` holds the answer to `call`.
+    AnswerAction {
+        sandbox: SandboxId,
+        epoch: Epoch,
+        turn: Turn,
+        call: EventId,
+    },
+    StopSandbox {
+        sandbox: Option<SandboxId>,
+        epoch: Epoch,
+        reason: StopWhy,
+    },
 }
 
 /// Why a sandbox is stopped.
@@ -100,6 +124,22 @@ pub enum Refusal {
     ForbiddenEntry(&'static str),
     #[error("a client may not send {0}")]
     ForbiddenEvent(&'static str),
+    #[error(
+        "no call {0} waits for an answer; stop_reason.event_ids of the last session.status_idle names those that do"
+    )]
+    NothingToAnswer(EventId),
+    #[error("call {0} has been answered already")]
+    AlreadyAnswered(EventId),
+    #[error(
+        "call {0} takes the other kind of answer: agent.tool_use a user.tool_confirmation, agent.custom_tool_use a user.custom_tool_result"
+    )]
+    WrongAnswer(EventId),
+    #[error("the session has no event {0}; its last one is {1}")]
+    NoSuchEvent(i64, i64),
+    #[error("another live session of this agent has the context")]
+    ContextTaken,
+    #[error("the files at the end of that turn were not kept; fork at another turn's end")]
+    NoSnapshot,
 }
 
 impl Refusal {
@@ -109,10 +149,16 @@ impl Refusal {
             | Self::Terminated
             | Self::ForbiddenEntry(_)
             | Self::ForbiddenEvent(_)
+            | Self::NothingToAnswer(_)
+            | Self::AlreadyAnswered(_)
+            | Self::WrongAnswer(_)
+            | Self::NoSuchEvent(..)
+            | Self::NoSnapshot
             | Self::JournalGap { .. } => FailureKind::Invalid,
-            Self::StaleEpoch { .. } | Self::OtherSandbox | Self::TurnUnderWay => {
-                FailureKind::Conflict
-            }
+            Self::StaleEpoch { .. }
+            | Self::OtherSandbox
+            | Self::TurnUnderWay
+            | Self::ContextTaken => FailureKind::Conflict,
         }
     }
 
@@ -127,6 +173,12 @@ impl Refusal {
             Self::JournalGap { .. } => "journal_gap",
             Self::ForbiddenEntry(_) => "forbidden_entry",
             Self::ForbiddenEvent(_) => "invalid_event",
+            Self::NothingToAnswer(_) => "nothing_to_answer",
+            Self::AlreadyAnswered(_) => "already_answered",
+            Self::WrongAnswer(_) => "wrong_answer",
+            Self::NoSuchEvent(..) => "no_such_event",
+            Self::NoSnapshot => "no_snapshot",
+            Self::ContextTaken => "context_taken",
         }
     }
 }
@@ -193,17 +245,23 @@ impl Conversation {
         }
         let agent =
             (self.session.agent != agent_before).then(|| Box::new(self.session.agent.clone()));
-        if title.is_some() || metadata.is_some() || agent.is_some() {
+        let is_another_agent = agent.is_some();
+        if title.is_some() || metadata.is_some() || is_another_agent {
             self.append(None, EventBody::SessionUpdated { title, metadata, agent }, moment);
+        }
+        if is_another_agent {
+            // A sandbox is told once what its agent may do.
+            self.stop_sandbox(StopWhy::Superseded, moment);
         }
         Ok(())
     }
 
     /// Ends the session for good; its log stays readable. Archiving twice changes nothing.
-    pub fn archive(&mut self, moment: Moment<'_>) {
+    pub fn archive(&mut self, unfinished: Unfinished, moment: Moment<'_>) {
         if self.session.archived_at.is_some() {
             return;
         }
+        self.close_unfinished_of_first(unfinished, moment);
         while let Some(turn) = self.open_turns.first() {
             let id = turn.id;
             self.end_turn(id, StopReason::Interrupted, None, moment);
@@ -236,9 +294,11 @@ impl Conversation {
         }
     }
 
+    /// Lets pass what comes from the session's sandbox, or from the one that is on its way up.
     fn refuse_stale(&self, given: Epoch) -> Result<(), Refusal> {
         let current = self.session.epoch;
-        if given == current && self.session.is_live() {
+        let has_sandbox = self.session.sandbox_id.is_some() || self.is_starting();
+        if given == current && has_sandbox && self.session.is_live() {
             Ok(())
         } else {
             Err(Refusal::StaleEpoch { given, current })
@@ -289,6 +349,9 @@ impl Conversation {
         let Some(turn) = self.open_turns.first().cloned() else {
             return;
         };
+        if turn.is_waiting() {
+            return;
+        }
         if self.session.status == SessionStatus::Idle {
             self.show_running(turn.id, moment);
         }
@@ -329,6 +392,8 @@ impl Conversation {
             return;
         };
         let mut turn = self.open_turns.remove(position);
+        self.close_unanswered(&turn, moment);
+        turn.actions.clear();
         turn.started_at.get_or_insert(moment.now);
         turn.state = TurnState::Ended { reason, at: moment.now };
         self.changes.turns.insert(turn.ordinal, turn);
@@ -347,6 +412,17 @@ impl Conversation {
             *open = turn.clone();
         }
         self.changes.turns.insert(turn.ordinal, turn);
+    }
+
+    /// The sandbox that works on the turn, or holds its calls open.
+    fn holder_of(&self, turn: &Turn) -> Option<SandboxId> {
+        let epoch = match turn.state {
+            TurnState::Dispatched { epoch }
+            | TurnState::Running { epoch }
+            | TurnState::Waiting { epoch } => epoch,
+            TurnState::Queued | TurnState::Ended { .. } => return None,
+        };
+        self.session.sandbox_id.filter(|_| epoch == self.session.epoch)
     }
 
     fn is_starting(&self) -> bool {

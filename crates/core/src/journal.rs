@@ -14,6 +14,8 @@ pub enum Entry {
     TurnStarted { turn_id: TurnId },
     /// A finished item. Its id was minted when its preview began.
     Event { turn_id: Option<TurnId>, id: EventId, body: EventBody },
+    /// The harness has been told the answer to a call that waited; from here on it is a call like any other.
+    ActionResumed { turn_id: TurnId, event_id: EventId },
     /// The turn is over. Exactly one for each turn that was started.
     TurnEnded {
         turn_id: TurnId,
@@ -32,7 +34,10 @@ impl Entry {
     pub fn is_allowed(&self) -> bool {
         match self {
             Self::Event { body, .. } => body.may_come_from_sandbox(),
-            Self::TurnStarted { .. } | Self::TurnEnded { .. } | Self::HarnessSession { .. } => true,
+            Self::TurnStarted { .. }
+            | Self::ActionResumed { .. }
+            | Self::TurnEnded { .. }
+            | Self::HarnessSession { .. } => true,
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::agent::AgentSnapshot;
 use crate::environment::SandboxSpec;
 use crate::harness::HarnessName;
 use crate::id::{AgentId, EnvironmentId, SandboxId, SessionId, TeamId};
+use crate::session::ForkedFrom;
 
 /// Which sandbox of its session this is: each replacement raises it by one. 0 means that there was none yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -258,6 +259,12 @@ pub struct SessionSpec {
     /// Whether the session had a sandbox before, so that a fresh harness means lost memory.
     #[serde(default)]
     pub is_replacement: bool,
+    /// Whether a turn waits that an earlier sandbox may have begun: then it matters what the harness remembers of it.
+    #[serde(default)]
+    pub has_unfinished_turn: bool,
+    /// Where the first files come from, if the session goes on from an earlier point of another.
+    #[serde(default)]
+    pub forked_from: Option<ForkedFrom>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::agent::AgentSnapshot;
-use crate::id::{AgentId, EnvironmentId, SandboxId, SessionId, TeamId};
+use crate::id::{AgentId, EnvironmentId, SandboxId, SessionId, TeamId, TurnId};
 use crate::sandbox::{Epoch, Startup};
 
 pub use event::{
@@ -37,11 +37,25 @@ pub struct Session {
     /// The last entry of the current epoch's journal that is in the log.
     pub journal_through: u64,
     pub usage: Usage,
+    /// Where it comes from, if it goes on from an earlier point of another session.
+    pub forked_from: Option<ForkedFrom>,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
     /// Since when no turn is under way; `None` while one is.
     pub idle_since: Option<DateTime<Utc>>,
     pub archived_at: Option<DateTime<Utc>>,
+}
+
+/// The point of another session from which one goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ForkedFrom {
+    pub session_id: SessionId,
+    /// The number of the last event that was taken over.
+    pub at_event: i64,
+    /// The turn at whose end files and the harness's memory were taken; none when no turn had ended by then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn_id: Option<TurnId>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

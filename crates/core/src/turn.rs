@@ -1,13 +1,17 @@
 //! A turn: everything from a user's message until the agent is idle again.
 
+mod action;
+
 use std::fmt;
 use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::id::TurnId;
+use crate::id::{EventId, TurnId};
 use crate::sandbox::Epoch;
+
+pub use action::{Action, ActionAnswer, ActionKind, AnsweredAction};
 
 /// How often an unfinished turn is taken up again by a further sandbox after a loss.
 pub const MAX_RETAKES: u32 = 3;
@@ -23,6 +27,10 @@ pub struct Turn {
     pub state: TurnState,
     /// How many sandboxes have been given it.
     pub attempts: u32,
+    /// Calls that wait for an answer, or whose answer the harness has not taken up yet.
+    pub actions: Vec<Action>,
+    /// A user wants it ended; the sandbox that has it was told so.
+    pub interrupt_requested: bool,
     pub created_at: DateTime<Utc>,
     /// When the first sandbox was given it.
     pub started_at: Option<DateTime<Utc>>,
@@ -32,9 +40,20 @@ pub struct Turn {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TurnState {
     Queued,
-    Dispatched { epoch: Epoch },
-    Running { epoch: Epoch },
-    Ended { reason: StopReason, at: DateTime<Utc> },
+    Dispatched {
+        epoch: Epoch,
+    },
+    Running {
+        epoch: Epoch,
+    },
+    /// Stands still until its actions are answered. The sandbox of `epoch` holds the calls open, if it still lives.
+    Waiting {
+        epoch: Epoch,
+    },
+    Ended {
+        reason: StopReason,
+        at: DateTime<Utc>,
+    },
 }
 
 /// Why a turn ended.
@@ -54,66 +73,28 @@ pub enum StopReason {
     Refusal,
 }
 
-/// The turn's state does not allow the transition.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a turn that is {state} cannot {transition}")]
-pub struct IllegalTransition {
-    state: &'static str,
-    transition: &'static str,
-}
-
 impl TurnState {
-    /// The turn is handed to the sandbox of `epoch`.
-    pub fn dispatch(self, epoch: Epoch) -> Result<Self, IllegalTransition> {
-        match self {
-            Self::Queued => Ok(Self::Dispatched { epoch }),
-            Self::Dispatched { .. } | Self::Running { .. } | Self::Ended { .. } => {
-                Err(self.refuse("be dispatched"))
-            }
-        }
-    }
-
-    /// The harness has the prompt.
-    pub fn start(self, epoch: Epoch) -> Result<Self, IllegalTransition> {
-        match self {
-            Self::Dispatched { epoch: dispatched } if dispatched == epoch => {
-                Ok(Self::Running { epoch })
-            }
-            Self::Running { epoch: running } if running == epoch => Ok(self),
-            Self::Queued | Self::Dispatched { .. } | Self::Running { .. } | Self::Ended { .. } => {
-                Err(self.refuse("start"))
-            }
-        }
-    }
-
-    /// The sandbox that had the turn is gone; the next one takes it up.
-    pub fn requeue(self) -> Result<Self, IllegalTransition> {
-        match self {
-            Self::Queued | Self::Dispatched { .. } | Self::Running { .. } => Ok(Self::Queued),
-            Self::Ended { .. } => Err(self.refuse("be taken up again")),
-        }
-    }
-
-    pub fn end(self, reason: StopReason, at: DateTime<Utc>) -> Result<Self, IllegalTransition> {
-        match self {
-            Self::Queued | Self::Dispatched { .. } | Self::Running { .. } => {
-                Ok(Self::Ended { reason, at })
-            }
-            Self::Ended { .. } => Err(self.refuse("end")),
-        }
-    }
-
     pub fn as_word(&self) -> &'static str {
         match self {
             Self::Queued => "queued",
             Self::Dispatched { .. } => "dispatched",
             Self::Running { .. } => "running",
+            Self::Waiting { .. } => "waiting",
             Self::Ended { .. } => "ended",
         }
     }
+}
 
-    fn refuse(&self, transition: &'static str) -> IllegalTransition {
-        IllegalTransition { state: self.as_word(), transition }
+impl Turn {
+    /// Whether it stands still until somebody acts.
+    pub fn is_waiting(&self) -> bool {
+        matches!(self.state, TurnState::Waiting { .. })
+    }
+
+    /// The calls that nobody has answered yet, in the order in which they came.
+    pub fn unanswered(&self) -> Vec<EventId> {
+        let open = self.actions.iter().filter(|action| action.answer.is_none());
+        open.map(|action| action.event_id).collect()
     }
 }
 

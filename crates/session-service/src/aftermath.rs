@@ -6,7 +6,7 @@
 use platform_core::id::{SessionId, TeamId};
 use platform_core::session::Event;
 use platform_messaging::proto::event::{CommittedEvent, EventsCommitted};
-use platform_messaging::proto::sandbox::{SandboxCommand, sandbox_command};
+use platform_messaging::proto::sandbox::SandboxCommand;
 use platform_messaging::proto::session::{
     ReportUndeliverable, SessionCommand, session_command::Action,
 };
@@ -120,12 +120,7 @@ async fn report_undeliverable(context: &Context, message: &OutboxMessage) -> boo
 /// The report that answers for a sandbox command which found no link.
 fn undeliverable(body: &[u8]) -> Option<SessionCommand> {
     let command: SandboxCommand = decode(body).ok()?;
-    let (turn_id, interrupt) = match command.action? {
-        sandbox_command::Action::StartTurn(start) => (start.turn_id, false),
-        sandbox_command::Action::InterruptTurn(interrupt) => (interrupt.turn_id, true),
-        sandbox_command::Action::Provision(_) | sandbox_command::Action::Stop(_) => return None,
-    };
-    let report = ReportUndeliverable { epoch: command.epoch, turn_id, interrupt };
+    let report = ReportUndeliverable { command: body.to_vec() };
     Some(SessionCommand {
         command_id: command.command_id,
         team_id: command.team_id,

@@ -3,6 +3,7 @@
 mod append_journal;
 mod archive_session;
 mod delete_session;
+mod fork_session;
 mod open_session;
 mod release_sandbox;
 mod report_loss;
@@ -144,6 +145,7 @@ async fn perform(
         Action::Update(update) => update_session::update_session(connection, scope, update).await,
         Action::Archive(_) => archive_session::archive_session(connection, scope).await,
         Action::Delete(_) => delete_session::delete_session(connection, scope).await,
+        Action::Fork(fork) => fork_session::fork_session(connection, scope, fork).await,
         Action::AppendJournal(batch) => {
             append_journal::append_journal(connection, scope, batch).await
         }
@@ -168,7 +170,8 @@ fn answers_are_kept(action: &Action) -> bool {
         | Action::SendEvents(_)
         | Action::Update(_)
         | Action::Archive(_)
-        | Action::Delete(_) => true,
+        | Action::Delete(_)
+        | Action::Fork(_) => true,
         Action::AppendJournal(_)
         | Action::ReportStartup(_)
         | Action::ReportLoss(_)
@@ -184,6 +187,7 @@ fn action_name(action: Option<&Action>) -> &'static str {
         Some(Action::Update(_)) => "update_session",
         Some(Action::Archive(_)) => "archive_session",
         Some(Action::Delete(_)) => "delete_session",
+        Some(Action::Fork(_)) => "fork_session",
         Some(Action::AppendJournal(_)) => "append_journal",
         Some(Action::ReportStartup(_)) => "report_startup",
         Some(Action::ReportLoss(_)) => "report_loss",

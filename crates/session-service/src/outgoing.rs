@@ -4,18 +4,19 @@ use std::collections::BTreeMap;
 
 use platform_core::conversation::{Moment, Outgoing, StopWhy};
 use platform_core::environment::{EnvironmentConfig, SandboxSpec};
-use platform_core::id::{CommandId, SandboxId, TurnId};
+use platform_core::id::{CommandId, EventId, SandboxId, TurnId};
 use platform_core::sandbox::{Epoch, SessionSpec};
 use platform_core::session::{EventBody, Session};
-use platform_core::turn::Turn;
+use platform_core::turn::{AnsweredAction, Turn};
 use platform_messaging::encode;
 use platform_messaging::proto::sandbox::sandbox_command::Action;
 use platform_messaging::proto::sandbox::{
-    InterruptTurn, ProvisionSandbox, SandboxCommand, StartTurn, StopSandbox,
+    AnswerAction, InterruptTurn, ProvisionSandbox, SandboxCommand, StartTurn, StopSandbox,
 };
 use platform_messaging::topology::{self, Route, kind};
 use platform_storage::outbox::OutboxMessage;
-use platform_storage::{Connection, environment, event};
+use platform_storage::{Connection, environment, event, turn};
+use serde_json::{Map, Value};
 
 use crate::failure::CommandError;
 use crate::transcript;
@@ -64,6 +65,10 @@ async fn compose_one(
             let action = Action::InterruptTurn(interrupt_turn(sandbox, turn));
             Ok(mandatory(envelope.seal(topology::sandbox_link(sandbox), epoch, action)))
         }
+        Outgoing::AnswerAction { sandbox, epoch, turn, call } => {
+            let action = Action::AnswerAction(answer_action(sandbox, &turn, call)?);
+            Ok(mandatory(envelope.seal(topology::sandbox_link(sandbox), epoch, action)))
+        }
     }
 }
 
@@ -104,8 +109,9 @@ async fn provision(
     connection: &mut Connection,
     session: &Session,
 ) -> Result<ProvisionSandbox, CommandError> {
-    // Epoch 1 is the session's first sandbox: nothing was said that it could have to know.
-    let is_replacement = session.epoch > Epoch(1);
+    // The first sandbox of a session that begins empty: nothing was said that it could have to know.
+    let is_replacement = session.epoch > Epoch(1) || session.forked_from.is_some();
+    let open = turn::open_turns(connection, session.team_id, session.id).await?;
     let transcript = if is_replacement {
         transcript::of(connection, session.team_id, session.id).await?
     } else {
@@ -119,6 +125,8 @@ async fn provision(
         environment: BTreeMap::new(),
         transcript,
         is_replacement,
+        has_unfinished_turn: open.first().is_some_and(|turn| turn.attempts > 0),
+        forked_from: session.forked_from,
     };
     Ok(ProvisionSandbox {
         environment_id: session.environment_id.uuid().to_string(),
@@ -146,6 +154,52 @@ async fn start_turn(
         attempt: turn.attempts,
         prompt: serde_json::to_vec(&prompt)?,
         harness_silence_seconds: silence,
+        answers: serde_json::to_vec(&answered(connection, session, turn).await?)?,
+    })
+}
+
+/// The answered calls of a turn with what they were, for a sandbox that takes the turn up.
+async fn answered(
+    connection: &mut Connection,
+    session: &Session,
+    turn: &Turn,
+) -> Result<Vec<AnsweredAction>, CommandError> {
+    let ids: Vec<EventId> = turn.actions.iter().map(|action| action.event_id).collect();
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let calls = event::by_ids(connection, session.team_id, session.id, &ids).await?;
+    let answered = calls.into_iter().filter_map(|call| {
+        let action = turn.actions.iter().find(|action| action.event_id == call.id)?;
+        let (name, input) = called(call.body)?;
+        let (event_id, kind, answer) = (action.event_id, action.kind, action.answer.clone()?);
+        Some(AnsweredAction { event_id, kind, name, input, answer })
+    });
+    Ok(answered.collect())
+}
+
+/// The tool of a call and what it was given; `None` for any other event.
+fn called(body: EventBody) -> Option<(String, Map<String, Value>)> {
+    if let EventBody::AgentToolUse { name, input, .. }
+    | EventBody::AgentCustomToolUse { name, input } = body
+    {
+        Some((name, input))
+    } else {
+        None
+    }
+}
+
+fn answer_action(
+    sandbox: SandboxId,
+    turn: &Turn,
+    call: EventId,
+) -> Result<AnswerAction, CommandError> {
+    let answer = turn.actions.iter().find(|action| action.event_id == call);
+    Ok(AnswerAction {
+        sandbox_id: sandbox.uuid().to_string(),
+        turn_id: turn.id.uuid().to_string(),
+        event_id: call.uuid().to_string(),
+        answer: serde_json::to_vec(&answer.and_then(|action| action.answer.as_ref()))?,
     })
 }
 

@@ -1,6 +1,6 @@
 //! A conversation between its rows and its rules: taken up under the row lock, stored with all that came of it.
 
-use platform_core::conversation::{Changes, Conversation, Moment};
+use platform_core::conversation::{Changes, Conversation, Fork, Moment};
 use platform_core::id::{SessionId, TeamId};
 use platform_core::session::{EventBody, Session};
 use platform_storage::{Connection, event, outbox, session, turn};
@@ -57,6 +57,22 @@ pub async fn store_new(
     if !session::insert(connection, &session).await? {
         return Ok(None);
     }
+    store_changes(connection, &session, changes, moment).await.map(Some)
+}
+
+/// Stores a session that begins with a copy of another one's log, as [`store`] does.
+pub async fn store_fork(
+    connection: &mut Connection,
+    fork: Fork,
+    moment: Moment<'_>,
+) -> Result<Option<Aftermath>, CommandError> {
+    let (session, changes) = fork.conversation.into_parts();
+    let origin = session.forked_from.ok_or_else(|| CommandError::invalid("a fork of nothing"))?;
+    if !session::insert(connection, &session).await? {
+        return Ok(None);
+    }
+    let (team, through) = (session.team_id, origin.at_event);
+    event::copy(connection, team, origin.session_id, through, session.id, &fork.turns).await?;
     store_changes(connection, &session, changes, moment).await.map(Some)
 }
 

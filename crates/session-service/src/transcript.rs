@@ -19,7 +19,14 @@ pub async fn of(
     team: TeamId,
     session: SessionId,
 ) -> Result<Vec<TranscriptItem>, CommandError> {
-    let spoken = ["user.message", "agent.message", "agent.tool_use", "agent.tool_result"];
+    let spoken = [
+        "user.message",
+        "user.custom_tool_result",
+        "agent.message",
+        "agent.tool_use",
+        "agent.tool_result",
+        "agent.custom_tool_use",
+    ];
     let types = spoken.map(str::to_owned).to_vec();
     let filter = EventFilter { types, ..EventFilter::default() };
     let order = Order::NewestFirst;
@@ -44,13 +51,14 @@ fn item(event: Event) -> Option<TranscriptItem> {
     let (role, text) = match event.body {
         EventBody::UserMessage { content } => ("user", joined(&content)),
         EventBody::AgentMessage { content } => ("agent", joined(&content)),
-        EventBody::AgentToolUse { name, input, .. } => {
+        EventBody::AgentToolUse { name, input, .. }
+        | EventBody::AgentCustomToolUse { name, input } => {
             ("tool", format!("{name} {}", serde_json::Value::Object(input)))
         }
-        EventBody::AgentToolResult { content, .. } => ("tool", joined(&content)),
+        EventBody::AgentToolResult { content, .. }
+        | EventBody::UserCustomToolResult { content, .. } => ("tool", joined(&content)),
         EventBody::UserInterrupt {}
         | EventBody::UserToolConfirmation { .. }
-        | EventBody::UserCustomToolResult { .. }
         | EventBody::AgentThinking { .. }
         | EventBody::AgentThreadContextCompacted {}
         | EventBody::SessionStatusRunning {}

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use platform_core::conversation::{Conversation, Unfinished};
-use platform_core::id::EventId;
-use platform_core::session::{Event, EventBody};
+use platform_core::id::{EventId, TurnId};
+use platform_core::session::{Event, EventBody, Session};
 use platform_storage::event::{self, EventFilter};
 use platform_storage::{Connection, Order};
 
@@ -21,6 +21,16 @@ pub async fn of(
     let Some(turn) = conversation.open_turns().first() else {
         return Ok(Unfinished::default());
     };
+    in_turn(connection, conversation.session(), turn.id, None).await
+}
+
+/// What a turn had begun and not ended by the event of number `through`, or by now.
+pub async fn in_turn(
+    connection: &mut Connection,
+    session: &Session,
+    turn: TurnId,
+    through: Option<i64>,
+) -> Result<Unfinished, CommandError> {
     let types = [
         "agent.tool_use",
         "agent.tool_result",
@@ -28,18 +38,10 @@ pub async fn of(
         "span.model_request_end",
     ];
     let types = types.map(str::to_owned).to_vec();
-    let filter = EventFilter { types, ..EventFilter::default() };
-    let session = conversation.session();
-    let newest_first = event::list(
-        connection,
-        session.team_id,
-        session.id,
-        &filter,
-        Order::NewestFirst,
-        LAST_EVENTS,
-    )
-    .await?;
-    let of_turn = newest_first.into_iter().filter(|event| event.turn_id == Some(turn.id));
+    let filter = EventFilter { types, through, ..EventFilter::default() };
+    let (team, id, order) = (session.team_id, session.id, Order::NewestFirst);
+    let newest_first = event::list(connection, team, id, &filter, order, LAST_EVENTS).await?;
+    let of_turn = newest_first.into_iter().filter(|event| event.turn_id == Some(turn));
     Ok(unfinished(of_turn))
 }
 
@@ -68,6 +70,7 @@ fn unfinished(newest_first: impl Iterator<Item = Event>) -> Unfinished {
             | EventBody::UserCustomToolResult { .. }
             | EventBody::AgentMessage { .. }
             | EventBody::AgentThinking { .. }
+            | EventBody::AgentCustomToolUse { .. }
             | EventBody::AgentThreadContextCompacted {}
             | EventBody::SessionStatusRunning {}
             | EventBody::SessionStatusIdle { .. }

@@ -4,8 +4,8 @@ mod read;
 mod row;
 mod write;
 
-pub use read::{EventFilter, by_numbers, list, range};
-pub use write::append;
+pub use read::{EventFilter, by_ids, by_numbers, list, range};
+pub use write::{append, copy};
 
 #[cfg(test)]
 mod tests;

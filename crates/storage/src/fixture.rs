@@ -71,6 +71,7 @@ impl Fixture {
             last_event: 0,
             journal_through: 0,
             usage: Usage::default(),
+            forked_from: None,
             created_at: at(0),
             updated_at: at(0),
             idle_since: Some(at(0)),
@@ -179,6 +180,8 @@ pub(crate) fn new_turn(ordinal: i64, event_number: i64) -> Turn {
         event_number,
         state: TurnState::Queued,
         attempts: 0,
+        actions: Vec::new(),
+        interrupt_requested: false,
         created_at: at(ordinal),
         started_at: None,
     }

@@ -10,9 +10,11 @@ pub mod command_answer;
 pub mod environment;
 pub mod event;
 pub mod idempotency;
+pub mod job_lease;
 pub mod outbox;
 pub mod sandbox;
 pub mod session;
+pub mod snapshot;
 pub mod team;
 pub mod turn;
 

@@ -80,6 +80,15 @@ diesel::table! {
         status -> Nullable<Integer>,
         response -> Nullable<Json>,
         created_at -> Timestamptz,
+        session_id -> Nullable<Uuid>,
+    }
+}
+
+diesel::table! {
+    job_leases (job) {
+        job -> Text,
+        holder -> Uuid,
+        until -> Timestamptz,
     }
 }
 
@@ -143,6 +152,7 @@ diesel::table! {
         updated_at -> Timestamptz,
         idle_since -> Nullable<Timestamptz>,
         archived_at -> Nullable<Timestamptz>,
+        forked_from -> Nullable<Jsonb>,
     }
 }
 
@@ -151,6 +161,8 @@ diesel::table! {
         id -> Uuid,
         name -> Text,
         created_at -> Timestamptz,
+        archive_inactive_after_seconds -> Nullable<BigInt>,
+        delete_archived_after_seconds -> Nullable<BigInt>,
     }
 }
 
@@ -168,6 +180,20 @@ diesel::table! {
         created_at -> Timestamptz,
         started_at -> Nullable<Timestamptz>,
         ended_at -> Nullable<Timestamptz>,
+        interrupt_requested -> Bool,
+        actions -> Json,
+    }
+}
+
+diesel::table! {
+    workspace_snapshots (session_id, turn_id) {
+        session_id -> Uuid,
+        turn_id -> Uuid,
+        team_id -> Uuid,
+        host -> Text,
+        files -> BigInt,
+        new_bytes -> BigInt,
+        created_at -> Timestamptz,
     }
 }
 

@@ -4,5 +4,5 @@ mod read;
 mod row;
 mod write;
 
-pub use read::{find, last_ordinal, open_turns};
+pub use read::{find, last_ordinal, open_turns, opened_through};
 pub use write::save;

@@ -1,5 +1,6 @@
 //! What a sandbox reports of its work.
 
+use crate::id::EventId;
 use crate::journal::Entry;
 use crate::sandbox::Epoch;
 
@@ -57,16 +58,38 @@ impl Conversation {
     fn take_entry(&mut self, epoch: Epoch, entry: Entry, moment: Moment<'_>) {
         match entry {
             Entry::TurnStarted { turn_id } => self.start_turn(epoch, turn_id),
-            Entry::Event { turn_id, id, body } => {
-                if let EventBody::SpanModelRequestEnd { model_usage, .. } = &body {
-                    self.session.usage.add(*model_usage);
-                }
-                self.append_as(id, turn_id, body, moment);
-            }
+            Entry::Event { turn_id, id, body } => self.take_event(turn_id, id, body, moment),
+            Entry::ActionResumed { turn_id, event_id } => self.resume_action(turn_id, event_id),
             Entry::TurnEnded { turn_id, stop_reason, message } => {
                 self.end_turn(turn_id, stop_reason, message, moment);
             }
             Entry::HarnessSession { id } => self.session.harness_session = Some(id),
+        }
+    }
+
+    fn take_event(
+        &mut self,
+        turn: Option<TurnId>,
+        id: EventId,
+        body: EventBody,
+        moment: Moment<'_>,
+    ) {
+        if let EventBody::SpanModelRequestEnd { model_usage, .. } = &body {
+            self.session.usage.add(*model_usage);
+        }
+        let required = body.required_action();
+        let ended_call = if let EventBody::AgentToolResult { tool_use_id, .. } = &body {
+            Some(*tool_use_id)
+        } else {
+            None
+        };
+        self.append_as(id, turn, body, moment);
+        let Some(turn) = turn else { return };
+        if let Some(kind) = required {
+            self.require_action(turn, id, kind, moment);
+        }
+        if let Some(call) = ended_call {
+            self.drop_action(turn, call, moment);
         }
     }
 

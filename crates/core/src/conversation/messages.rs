@@ -1,5 +1,7 @@
 //! What a client sends into a session.
 
+use crate::turn::{ActionAnswer, ActionKind};
+
 use super::{
     ClientEvent, Conversation, EventBody, Moment, Outgoing, Refusal, StopReason, Turn, TurnId,
     TurnState,
@@ -14,29 +16,66 @@ pub struct Taken {
 }
 
 impl Conversation {
-    /// Takes a client's events into the log, all or none: a message opens a turn, an interrupt ends the one under way.
+    /// Takes a client's events into the log, all or none: a message opens a turn, an interrupt ends the one under way, an answer
+    /// lets one that waits for it go on.
     pub fn send(
         &mut self,
         events: Vec<ClientEvent>,
         moment: Moment<'_>,
     ) -> Result<Vec<Taken>, Refusal> {
         self.refuse_ended()?;
-        if let Some(event) = events.iter().find(|event| !is_taken(&event.body)) {
-            return Err(Refusal::ForbiddenEvent(event.body.type_name()));
-        }
         let mut taken = Vec::with_capacity(events.len());
         for event in events {
-            if matches!(event.body, EventBody::UserInterrupt {}) {
-                let under_way = self.open_turns.first().map(|turn| turn.id);
-                let number = self.append_as(event.id, under_way, event.body, moment);
-                taken.push(Taken { number, turn: None });
-                self.interrupt(moment);
-            } else {
-                taken.push(self.open_turn(event, moment));
-            }
+            taken.push(self.take_client_event(event, moment)?);
             self.advance(moment);
         }
         Ok(taken)
+    }
+
+    fn take_client_event(
+        &mut self,
+        event: ClientEvent,
+        moment: Moment<'_>,
+    ) -> Result<Taken, Refusal> {
+        match &event.body {
+            EventBody::UserInterrupt {} => {
+                let under_way = self.open_turns.first().map(|turn| turn.id);
+                let number = self.append_as(event.id, under_way, event.body, moment);
+                self.interrupt(moment);
+                Ok(Taken { number, turn: None })
+            }
+            EventBody::UserToolConfirmation { tool_use_id, result, deny_message } => {
+                let answer = if result == "allow" {
+                    ActionAnswer::Allow
+                } else {
+                    ActionAnswer::Deny { message: deny_message.clone() }
+                };
+                self.answer(*tool_use_id, ActionKind::Confirmation, answer, event, moment)
+            }
+            EventBody::UserCustomToolResult { custom_tool_use_id, content, is_error } => {
+                let answer = ActionAnswer::Result { content: content.clone(), is_error: *is_error };
+                self.answer(*custom_tool_use_id, ActionKind::CustomTool, answer, event, moment)
+            }
+            EventBody::UserMessage { .. } => Ok(self.open_turn(event, moment)),
+            forbidden @ (EventBody::AgentMessage { .. }
+            | EventBody::AgentThinking { .. }
+            | EventBody::AgentToolUse { .. }
+            | EventBody::AgentToolResult { .. }
+            | EventBody::AgentCustomToolUse { .. }
+            | EventBody::AgentThreadContextCompacted {}
+            | EventBody::SessionStatusRunning {}
+            | EventBody::SessionStatusIdle { .. }
+            | EventBody::SessionStatusRescheduled { .. }
+            | EventBody::SessionStatusTerminated { .. }
+            | EventBody::SessionError { .. }
+            | EventBody::SessionUpdated { .. }
+            | EventBody::SessionContextRestored { .. }
+            | EventBody::SessionDeleted {}
+            | EventBody::SpanModelRequestStart {}
+            | EventBody::SpanModelRequestEnd { .. }) => {
+                Err(Refusal::ForbiddenEvent(forbidden.type_name()))
+            }
+        }
     }
 
     fn open_turn(&mut self, event: ClientEvent, moment: Moment<'_>) -> Taken {
@@ -49,6 +88,8 @@ impl Conversation {
             event_number: number,
             state: TurnState::Queued,
             attempts: 0,
+            actions: Vec::new(),
+            interrupt_requested: false,
             created_at: moment.now,
             started_at: None,
         };
@@ -57,29 +98,19 @@ impl Conversation {
         Taken { number, turn: Some(id) }
     }
 
-    /// Stops the turn under way. One that no sandbox has yet ends at once; else the sandbox ends it.
+    /// Stops the turn under way. One that no sandbox has ends at once; else the sandbox ends it.
     fn interrupt(&mut self, moment: Moment<'_>) {
-        let Some(turn) = self.open_turns.first() else {
+        let Some(mut turn) = self.open_turns.first().cloned() else {
             return;
         };
-        let id = turn.id;
-        let has_sandbox = match turn.state {
-            TurnState::Dispatched { epoch } | TurnState::Running { epoch } => {
-                epoch == self.session.epoch
+        match self.holder_of(&turn) {
+            Some(sandbox) => {
+                let (epoch, id) = (self.session.epoch, turn.id);
+                turn.interrupt_requested = true;
+                self.note_turn(turn);
+                self.changes.outgoing.push(Outgoing::InterruptTurn { sandbox, epoch, turn: id });
             }
-            TurnState::Queued | TurnState::Ended { .. } => false,
-        };
-        match self.session.sandbox_id {
-            Some(sandbox) if has_sandbox => self.changes.outgoing.push(Outgoing::InterruptTurn {
-                sandbox,
-                epoch: self.session.epoch,
-                turn: id,
-            }),
-            Some(_) | None => self.end_turn(id, StopReason::Interrupted, None, moment),
+            None => self.end_turn(turn.id, StopReason::Interrupted, None, moment),
         }
     }
-}
-
-fn is_taken(body: &EventBody) -> bool {
-    matches!(body, EventBody::UserMessage { .. } | EventBody::UserInterrupt {})
 }

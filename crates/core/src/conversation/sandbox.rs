@@ -85,16 +85,21 @@ impl Conversation {
         Ok(())
     }
 
-    /// The sandbox linked anew. Whoever held its link before may have died with a turn in his hands, so the turn is sent once more
-    /// until the journal shows that it began; a sandbox that has it already changes nothing.
+    /// The sandbox linked anew. Whoever held its link before may have died with a message in his hands, so a turn is sent once more
+    /// until the journal shows that it began, an answer until the harness has it, an interrupt until the turn ends. A sandbox that has
+    /// it already changes nothing.
     fn hand_over_again(&mut self) {
         let epoch = self.session.epoch;
-        let (Some(sandbox), Some(turn)) = (self.session.sandbox_id, self.open_turns.first()) else {
-            return;
-        };
+        let Some(turn) = self.open_turns.first().cloned() else { return };
+        let Some(sandbox) = self.holder_of(&turn) else { return };
+        let (id, is_to_end) = (turn.id, turn.interrupt_requested);
         if turn.state == (TurnState::Dispatched { epoch }) {
-            let turn = turn.clone();
             self.changes.outgoing.push(Outgoing::StartTurn { sandbox, epoch, turn });
+        } else {
+            self.answer_again();
+        }
+        if is_to_end {
+            self.changes.outgoing.push(Outgoing::InterruptTurn { sandbox, epoch, turn: id });
         }
     }
 
@@ -105,13 +110,22 @@ impl Conversation {
         if self.refuse_stale(loss.epoch).is_err() {
             return;
         }
-        if let Some(turn) = self.open_turns.first().map(|turn| turn.id) {
-            self.close_unfinished(turn, loss.unfinished, moment);
-        }
+        self.close_unfinished_of_first(loss.unfinished, moment);
         let was_ready = self.session.sandbox_id.take().is_some();
         let starts = if was_ready { 0 } else { self.starts() };
         let may_start_again = loss.may_retry && starts < MAX_STARTS;
         match self.open_turns.first().cloned() {
+            // Its user wanted it ended, and now it has.
+            Some(turn) if turn.interrupt_requested => {
+                self.session.startup = None;
+                self.end_turn(turn.id, StopReason::Interrupted, None, moment);
+                self.advance(moment);
+            }
+            // It needs no sandbox until somebody answers.
+            Some(turn) if turn.is_waiting() => {
+                self.session.startup = None;
+                self.park(turn);
+            }
             Some(turn) if may_start_again && turn.attempts <= MAX_RETAKES => {
                 self.requeue(turn);
                 self.session.status = SessionStatus::Rescheduling;
@@ -140,10 +154,30 @@ impl Conversation {
                 self.append_error(None, &loss.reason, loss.message, moment);
             }
         }
+        if self.session.epoch == loss.epoch {
+            // No new sandbox was asked for. Should the old one come back all the same, it changes nothing.
+            self.raise_epoch();
+        }
+    }
+
+    pub(super) fn close_unfinished_of_first(
+        &mut self,
+        mut unfinished: Unfinished,
+        moment: Moment<'_>,
+    ) {
+        let Some(turn) = self.open_turns.first() else { return };
+        // A call that waits for an answer is not lost: it can still be made.
+        unfinished.calls.retain(|call| turn.actions.iter().all(|action| action.event_id != *call));
+        self.close_unfinished(turn.id, unfinished, moment);
     }
 
     /// Ends what nobody will end any more, so that no reader waits for it.
-    fn close_unfinished(&mut self, turn: TurnId, unfinished: Unfinished, moment: Moment<'_>) {
+    pub(super) fn close_unfinished(
+        &mut self,
+        turn: TurnId,
+        unfinished: Unfinished,
+        moment: Moment<'_>,
+    ) {
         for tool_use_id in unfinished.calls {
             let content = vec![ContentBlock::text(CALL_LOST)];
             let body = EventBody::AgentToolResult { tool_use_id, content, is_error: true };
@@ -159,19 +193,24 @@ impl Conversation {
         }
     }
 
-    /// Gives an idle session's sandbox back; the workspace stays.
+    /// Gives an idle session's sandbox back; the workspace stays. A turn that waits for an answer needs none meanwhile.
     pub fn release_sandbox(
         &mut self,
         epoch: Epoch,
         sandbox: SandboxId,
+        unfinished: Unfinished,
         moment: Moment<'_>,
     ) -> Result<(), Refusal> {
         self.refuse_stale(epoch)?;
         if self.session.sandbox_id != Some(sandbox) {
             return Err(Refusal::OtherSandbox);
         }
-        if !self.open_turns.is_empty() {
-            return Err(Refusal::TurnUnderWay);
+        if let Some(turn) = self.open_turns.first().cloned() {
+            if !turn.is_waiting() || turn.interrupt_requested {
+                return Err(Refusal::TurnUnderWay);
+            }
+            self.close_unfinished_of_first(unfinished, moment);
+            self.park(turn);
         }
         self.stop_sandbox(StopWhy::Released, moment);
         Ok(())
@@ -189,6 +228,11 @@ impl Conversation {
         let Some(mut waiting) = waiting.cloned() else {
             return;
         };
+        if waiting.interrupt_requested {
+            self.end_turn(turn, StopReason::Interrupted, None, moment);
+            self.advance(moment);
+            return;
+        }
         // It reached nobody, so it does not count as an attempt.
         waiting.attempts = waiting.attempts.saturating_sub(1);
         self.requeue(waiting);
@@ -198,16 +242,31 @@ impl Conversation {
     }
 
     /// `InterruptTurn` found no link. The turn ends all the same; the sandbox that may still work on it is cut off.
-    pub fn interrupt_undeliverable(&mut self, epoch: Epoch, turn: TurnId, moment: Moment<'_>) {
+    pub fn interrupt_undeliverable(
+        &mut self,
+        epoch: Epoch,
+        turn: TurnId,
+        unfinished: Unfinished,
+        moment: Moment<'_>,
+    ) {
         if self.refuse_stale(epoch).is_err() {
             return;
         }
-        if !self.open_turns.iter().any(|open| open.id == turn) {
+        if self.open_turns.first().is_none_or(|open| open.id != turn) {
             return;
         }
+        self.close_unfinished_of_first(unfinished, moment);
         self.stop_sandbox(StopWhy::Superseded, moment);
         self.end_turn(turn, StopReason::Interrupted, None, moment);
         self.advance(moment);
+    }
+
+    /// An answer found no link. It is kept with the turn, and the sandbox gets it when it links again; sandbox-service is asked to bring
+    /// that link back or to say that the sandbox is gone.
+    pub fn answer_undeliverable(&mut self, epoch: Epoch, turn: TurnId) {
+        if self.refuse_stale(epoch).is_ok() && self.open_turns.iter().any(|open| open.id == turn) {
+            self.changes.outgoing.push(Outgoing::ProvisionSandbox { epoch });
+        }
     }
 
     /// Asks for a sandbox of the next epoch. `start` counts the tries in a row, from 1.
@@ -233,6 +292,12 @@ impl Conversation {
         self.session.journal_through = 0;
         self.session.sandbox_id = None;
         self.session.epoch
+    }
+
+    /// The turn goes on waiting without a sandbox. Standing still is no failed attempt, however often it comes.
+    fn park(&mut self, mut turn: Turn) {
+        turn.attempts = turn.attempts.min(1);
+        self.note_turn(turn);
     }
 
     fn requeue(&mut self, mut turn: Turn) {

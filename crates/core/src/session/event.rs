@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::agent::AgentSnapshot;
 use crate::id::{EventId, TurnId};
-use crate::turn::StopReason;
+use crate::turn::{ActionKind, StopReason};
 
 /// One immutable entry of a session's log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -71,11 +71,19 @@ pub enum EventBody {
         name: String,
         #[cfg_attr(feature = "openapi", schema(value_type = Object))]
         input: Map<String, Value>,
+        /// `allow`, `ask` or `deny`. With `ask` the turn waits for a `user.tool_confirmation`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         evaluated_permission: Option<String>,
     },
     #[serde(rename = "agent.tool_result")]
     AgentToolResult { tool_use_id: EventId, content: Vec<ContentBlock>, is_error: bool },
+    /// A call that the client carries out. The id of the event is the id of the call.
+    #[serde(rename = "agent.custom_tool_use")]
+    AgentCustomToolUse {
+        name: String,
+        #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+        input: Map<String, Value>,
+    },
     #[serde(rename = "agent.thread_context_compacted")]
     AgentThreadContextCompacted {},
 
@@ -137,6 +145,7 @@ impl EventBody {
             Self::AgentThinking { .. } => "agent.thinking",
             Self::AgentToolUse { .. } => "agent.tool_use",
             Self::AgentToolResult { .. } => "agent.tool_result",
+            Self::AgentCustomToolUse { .. } => "agent.custom_tool_use",
             Self::AgentThreadContextCompacted { .. } => "agent.thread_context_compacted",
             Self::SessionStatusRunning { .. } => "session.status_running",
             Self::SessionStatusIdle { .. } => "session.status_idle",
@@ -148,6 +157,44 @@ impl EventBody {
             Self::SessionDeleted { .. } => "session.deleted",
             Self::SpanModelRequestStart { .. } => "span.model_request_start",
             Self::SpanModelRequestEnd { .. } => "span.model_request_end",
+        }
+    }
+
+    /// Whether it makes its turn wait, and for what.
+    pub fn required_action(&self) -> Option<ActionKind> {
+        match self {
+            Self::AgentToolUse { evaluated_permission, .. } => {
+                let asks = evaluated_permission.as_deref() == Some("ask");
+                asks.then_some(ActionKind::Confirmation)
+            }
+            Self::AgentCustomToolUse { .. } => Some(ActionKind::CustomTool),
+            Self::UserMessage { .. }
+            | Self::UserInterrupt { .. }
+            | Self::UserToolConfirmation { .. }
+            | Self::UserCustomToolResult { .. }
+            | Self::AgentMessage { .. }
+            | Self::AgentThinking { .. }
+            | Self::AgentToolResult { .. }
+            | Self::AgentThreadContextCompacted { .. }
+            | Self::SessionStatusRunning { .. }
+            | Self::SessionStatusIdle { .. }
+            | Self::SessionStatusRescheduled { .. }
+            | Self::SessionStatusTerminated { .. }
+            | Self::SessionError { .. }
+            | Self::SessionUpdated { .. }
+            | Self::SessionContextRestored { .. }
+            | Self::SessionDeleted { .. }
+            | Self::SpanModelRequestStart { .. }
+            | Self::SpanModelRequestEnd { .. } => None,
+        }
+    }
+
+    /// Whether it is the end of a turn, and no mere halt of one that waits for an answer.
+    pub fn is_end_of_turn(&self) -> bool {
+        if let Self::SessionStatusIdle { stop_reason } = self {
+            stop_reason.reason != StopReason::RequiresAction
+        } else {
+            false
         }
     }
 
@@ -163,6 +210,7 @@ impl EventBody {
             | Self::AgentThinking { .. }
             | Self::AgentToolUse { .. }
             | Self::AgentToolResult { .. }
+            | Self::AgentCustomToolUse { .. }
             | Self::AgentThreadContextCompacted { .. }
             | Self::SessionContextRestored { .. }
             | Self::SpanModelRequestStart { .. }
@@ -183,7 +231,7 @@ impl EventBody {
 }
 
 /// A piece of a message or of a tool's result.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ContentBlock {
@@ -235,6 +283,13 @@ pub struct StoppedBecause {
     pub reason: StopReason,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_ids: Option<Vec<EventId>>,
+}
+
+impl StoppedBecause {
+    /// The turn waits for answers to these calls.
+    pub fn requires_action(event_ids: Vec<EventId>) -> Self {
+        Self { event_ids: Some(event_ids), ..StopReason::RequiresAction.into() }
+    }
 }
 
 impl From<StopReason> for StoppedBecause {

@@ -5,14 +5,15 @@ use platform_storage::Connection;
 
 use super::{Scope, Settled};
 use crate::failure::CommandError;
-use crate::stored;
+use crate::{stored, unfinished};
 
 pub async fn archive_session(
     connection: &mut Connection,
     scope: Scope<'_>,
 ) -> Result<Settled, CommandError> {
     let mut conversation = stored::take_up(connection, scope.team, scope.session).await?;
-    conversation.archive(scope.moment);
+    let unfinished = unfinished::of(connection, &conversation).await?;
+    conversation.archive(unfinished, scope.moment);
     let aftermath = stored::store(connection, conversation, scope.moment).await?;
     Ok(Settled { outcome: Outcome::Done(Done {}), aftermath })
 }

@@ -86,6 +86,7 @@ fn new_session(
         last_event: 0,
         journal_through: 0,
         usage: Usage::default(),
+        forked_from: None,
         created_at: now,
         updated_at: now,
         idle_since: Some(now),
@@ -93,6 +94,6 @@ fn new_session(
     })
 }
 
-fn opened(session: &Session, created: bool) -> Outcome {
+pub(super) fn opened(session: &Session, created: bool) -> Outcome {
     Outcome::Opened(SessionOpened { session_id: session.id.uuid().to_string(), created })
 }

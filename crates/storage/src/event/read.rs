@@ -2,7 +2,7 @@
 
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
-use platform_core::id::{SessionId, TeamId};
+use platform_core::id::{EventId, SessionId, TeamId};
 use platform_core::session::Event;
 
 use super::row::LoggedEvent;
@@ -18,6 +18,8 @@ pub struct EventFilter {
     pub created: TimeRange,
     /// Only what follows the event of this number, in the list's order.
     pub past: Option<i64>,
+    /// Nothing after the event of this number.
+    pub through: Option<i64>,
 }
 
 /// At most `limit` events, in `order`.
@@ -58,6 +60,9 @@ pub async fn list(
             Order::NewestFirst => query.filter(events::number.lt(number)),
         };
     }
+    if let Some(number) = filter.through {
+        query = query.filter(events::number.le(number));
+    }
     into_events(query.limit(i64::from(limit)).load(connection).await?)
 }
 
@@ -88,6 +93,22 @@ pub async fn by_numbers(
         .filter(events::team_id.eq(team.uuid()))
         .filter(events::session_id.eq(session.uuid()))
         .filter(events::number.eq_any(numbers))
+        .order(events::number.asc());
+    into_events(query.load(connection).await?)
+}
+
+/// The events of these ids, oldest first. Ids that are not in the log are passed over.
+pub async fn by_ids(
+    connection: &mut Connection,
+    team: TeamId,
+    session: SessionId,
+    ids: &[EventId],
+) -> Result<Vec<Event>, StorageError> {
+    let ids: Vec<_> = ids.iter().map(|id| id.uuid()).collect();
+    let query = LoggedEvent::query()
+        .filter(events::team_id.eq(team.uuid()))
+        .filter(events::session_id.eq(session.uuid()))
+        .filter(events::id.eq_any(ids))
         .order(events::number.asc());
     into_events(query.load(connection).await?)
 }

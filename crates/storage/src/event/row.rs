@@ -68,27 +68,9 @@ impl LoggedEvent {
         };
         fields.insert("type".to_owned(), Value::String(row.type_));
         let body: EventBody = from_json("events.body", Value::Object(fields))?;
-        let waits_for_its_turn = match body {
-            EventBody::UserMessage { .. }
-            | EventBody::UserToolConfirmation { .. }
-            | EventBody::UserCustomToolResult { .. } => row.turn_id.is_some(),
-            EventBody::UserInterrupt {}
-            | EventBody::AgentMessage { .. }
-            | EventBody::AgentThinking { .. }
-            | EventBody::AgentToolUse { .. }
-            | EventBody::AgentToolResult { .. }
-            | EventBody::AgentThreadContextCompacted {}
-            | EventBody::SessionStatusRunning {}
-            | EventBody::SessionStatusIdle { .. }
-            | EventBody::SessionStatusRescheduled { .. }
-            | EventBody::SessionStatusTerminated { .. }
-            | EventBody::SessionError { .. }
-            | EventBody::SessionUpdated { .. }
-            | EventBody::SessionContextRestored { .. }
-            | EventBody::SessionDeleted {}
-            | EventBody::SpanModelRequestStart {}
-            | EventBody::SpanModelRequestEnd { .. } => false,
-        };
+        // An answer is processed when it comes: its turn waits for it.
+        let waits_for_its_turn =
+            matches!(body, EventBody::UserMessage { .. }) && row.turn_id.is_some();
         let processed_at = if waits_for_its_turn { turn_started_at } else { Some(row.created_at) };
         Ok(Event {
             id: Id::from_uuid(row.id),

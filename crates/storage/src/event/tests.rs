@@ -1,6 +1,6 @@
 use platform_core::sandbox::Epoch;
 use platform_core::session::{ContentBlock, Event, EventBody, Session};
-use platform_core::turn::{StopReason, TurnState};
+use platform_core::turn::{Action, ActionAnswer, ActionKind, StopReason, TurnState};
 use serde_json::json;
 
 use super::*;
@@ -96,6 +96,7 @@ async fn a_log_is_read_by_type_time_range_and_number() {
         ..EventFilter::default()
     };
     let past = EventFilter { past: Some(3), ..EventFilter::default() };
+    let early = EventFilter { through: Some(3), ..EventFilter::default() };
     let cases = [
         (&everything, Order::OldestFirst, 4, vec![1, 2, 3, 4]),
         (&everything, Order::NewestFirst, 2, vec![6, 5]),
@@ -103,6 +104,7 @@ async fn a_log_is_read_by_type_time_range_and_number() {
         (&middle, Order::OldestFirst, 9, vec![3, 4, 5]),
         (&past, Order::OldestFirst, 2, vec![4, 5]),
         (&past, Order::NewestFirst, 9, vec![2, 1]),
+        (&early, Order::NewestFirst, 2, vec![3, 2]),
     ];
     for (filter, order, limit, expected) in cases {
         let events = list(&mut connection, team, id, filter, order, limit).await.unwrap();
@@ -135,6 +137,25 @@ async fn a_long_journal_is_appended_whole() {
     append(&mut connection, session.team_id, session.id, at(1), &events).await.unwrap();
     let last = range(&mut connection, session.team_id, session.id, 11_999, 13_000).await.unwrap();
     assert_eq!(numbers(&last), [11_999, 12_000]);
+}
+
+#[tokio::test]
+async fn a_turn_waits_with_the_answers_that_it_has() {
+    let fixture = Fixture::create().await;
+    let mut connection = fixture.connection().await;
+    let session = fixture.stored_session().await;
+    let (team, id) = (session.team_id, session.id);
+    let mut waiting = new_turn(1, 1);
+    waiting.state = TurnState::Waiting { epoch: Epoch(2) };
+    waiting.interrupt_requested = true;
+    let content = vec![ContentBlock::text("nul \0")];
+    let answer = Some(ActionAnswer::Result { content, is_error: true });
+    waiting.actions = vec![
+        Action { event_id: new_id(), kind: ActionKind::CustomTool, answer },
+        Action { event_id: new_id(), kind: ActionKind::Confirmation, answer: None },
+    ];
+    turn::save(&mut connection, team, id, [&waiting]).await.unwrap();
+    assert_eq!(turn::open_turns(&mut connection, team, id).await.unwrap(), [waiting]);
 }
 
 #[tokio::test]

@@ -37,6 +37,7 @@ pub(super) struct SessionRow {
     updated_at: DateTime<Utc>,
     idle_since: Option<DateTime<Utc>>,
     archived_at: Option<DateTime<Utc>>,
+    forked_from: Option<Value>,
 }
 
 /// The columns that move with the conversation.
@@ -93,6 +94,11 @@ impl TryFrom<&Session> for SessionRow {
             updated_at: session.updated_at,
             idle_since: session.idle_since,
             archived_at: session.archived_at,
+            forked_from: session
+                .forked_from
+                .as_ref()
+                .map(|forked_from| to_json("sessions.forked_from", forked_from))
+                .transpose()?,
         })
     }
 }
@@ -159,6 +165,10 @@ impl TryFrom<SessionRow> for Session {
             updated_at: row.updated_at,
             idle_since: row.idle_since,
             archived_at: row.archived_at,
+            forked_from: row
+                .forked_from
+                .map(|forked_from| from_json("sessions.forked_from", forked_from))
+                .transpose()?,
         })
     }
 }

@@ -43,6 +43,25 @@ pub async fn open_turns(
         .collect()
 }
 
+/// All turns whose message is among the session's first events, up to and with number `through`.
+pub async fn opened_through(
+    connection: &mut Connection,
+    team: TeamId,
+    session: SessionId,
+    through: i64,
+) -> Result<Vec<Turn>, StorageError> {
+    TurnRow::query()
+        .filter(turns::team_id.eq(team.uuid()))
+        .filter(turns::session_id.eq(session.uuid()))
+        .filter(turns::event_number.le(through))
+        .order(turns::ordinal.asc())
+        .load(connection)
+        .await?
+        .into_iter()
+        .map(Turn::try_from)
+        .collect()
+}
+
 /// The highest ordinal that the session ever gave; 0 when it had no turn.
 pub async fn last_ordinal(
     connection: &mut Connection,

@@ -5,10 +5,11 @@ use diesel::prelude::*;
 use platform_core::id::{Id, SessionId, TeamId};
 use platform_core::sandbox::Epoch;
 use platform_core::turn::{Turn, TurnState};
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::StorageError;
-use crate::column::{from_bigint, to_bigint, unreadable};
+use crate::column::{from_bigint, from_json, to_bigint, to_json, unreadable};
 use crate::schema::turns;
 
 #[derive(HasQuery, Insertable)]
@@ -26,18 +27,20 @@ pub(super) struct TurnRow {
     created_at: DateTime<Utc>,
     started_at: Option<DateTime<Utc>>,
     ended_at: Option<DateTime<Utc>>,
+    interrupt_requested: bool,
+    actions: Value,
 }
 
 impl TurnRow {
-    pub(super) fn new(team: TeamId, session: SessionId, turn: &Turn) -> Self {
+    pub(super) fn new(team: TeamId, session: SessionId, turn: &Turn) -> Result<Self, StorageError> {
         let (epoch, stop_reason, ended_at) = match &turn.state {
             TurnState::Queued => (None, None, None),
-            TurnState::Dispatched { epoch } | TurnState::Running { epoch } => {
-                (Some(to_bigint(epoch.0)), None, None)
-            }
+            TurnState::Dispatched { epoch }
+            | TurnState::Running { epoch }
+            | TurnState::Waiting { epoch } => (Some(to_bigint(epoch.0)), None, None),
             TurnState::Ended { reason, at } => (None, Some(reason.as_word().to_owned()), Some(*at)),
         };
-        Self {
+        Ok(Self {
             id: turn.id.uuid(),
             team_id: team.uuid(),
             session_id: session.uuid(),
@@ -50,7 +53,9 @@ impl TurnRow {
             created_at: turn.created_at,
             started_at: turn.started_at,
             ended_at,
-        }
+            interrupt_requested: turn.interrupt_requested,
+            actions: to_json("turns.actions", &turn.actions)?,
+        })
     }
 
     fn state(&self) -> Result<TurnState, StorageError> {
@@ -62,6 +67,7 @@ impl TurnRow {
             "queued" => Ok(TurnState::Queued),
             "dispatched" => Ok(TurnState::Dispatched { epoch: epoch()? }),
             "running" => Ok(TurnState::Running { epoch: epoch()? }),
+            "waiting" => Ok(TurnState::Waiting { epoch: epoch()? }),
             "ended" => {
                 let word = self.stop_reason.as_deref().unwrap_or_default();
                 let reason =
@@ -86,6 +92,8 @@ impl TryFrom<TurnRow> for Turn {
             event_number: row.event_number,
             state: row.state()?,
             attempts,
+            interrupt_requested: row.interrupt_requested,
+            actions: from_json("turns.actions", row.actions)?,
             created_at: row.created_at,
             started_at: row.started_at,
         })

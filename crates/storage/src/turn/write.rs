@@ -17,7 +17,10 @@ pub async fn save<'turns>(
     session: SessionId,
     turns: impl IntoIterator<Item = &'turns Turn>,
 ) -> Result<(), StorageError> {
-    let rows: Vec<_> = turns.into_iter().map(|turn| TurnRow::new(team, session, turn)).collect();
+    let rows = turns
+        .into_iter()
+        .map(|turn| TurnRow::new(team, session, turn))
+        .collect::<Result<Vec<_>, _>>()?;
     if rows.is_empty() {
         return Ok(());
     }
@@ -32,6 +35,8 @@ pub async fn save<'turns>(
             turns::stop_reason.eq(excluded(turns::stop_reason)),
             turns::started_at.eq(excluded(turns::started_at)),
             turns::ended_at.eq(excluded(turns::ended_at)),
+            turns::interrupt_requested.eq(excluded(turns::interrupt_requested)),
+            turns::actions.eq(excluded(turns::actions)),
         ))
         .execute(connection)
         .await?;
