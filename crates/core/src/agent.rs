@@ -2,6 +2,7 @@
 
 mod draft;
 mod model;
+mod permission;
 mod reference;
 mod tool;
 
@@ -16,6 +17,7 @@ use crate::id::{AgentId, TeamId};
 
 pub use draft::{AgentDraft, AgentPatch, SkillDraft, check_mcp_servers};
 pub use model::{Effort, Model, ModelDraft};
+pub use permission::{Permission, needs_permission, permission_of};
 pub use reference::{AgentOverrides, AgentReference, AgentReferenceBody};
 pub use tool::{
     BuiltInTool, PermissionPolicy, Tool, ToolConfig, ToolConfigDraft, ToolDefault,

@@ -118,6 +118,8 @@ pub enum Refusal {
     OtherSandbox,
     #[error("a turn is under way; interrupt it or wait until the session is idle")]
     TurnUnderWay,
+    #[error("something happened in the session meanwhile")]
+    TouchedMeanwhile,
     #[error("journal entry {given} came where {expected} was expected")]
     JournalGap { given: u64, expected: u64 },
     #[error("a sandbox may not report {0}")]
@@ -158,6 +160,7 @@ impl Refusal {
             Self::StaleEpoch { .. }
             | Self::OtherSandbox
             | Self::TurnUnderWay
+            | Self::TouchedMeanwhile
             | Self::ContextTaken => FailureKind::Conflict,
         }
     }
@@ -170,6 +173,7 @@ impl Refusal {
             Self::StaleEpoch { .. } => "stale_epoch",
             Self::OtherSandbox => "other_sandbox",
             Self::TurnUnderWay => "turn_under_way",
+            Self::TouchedMeanwhile => "touched_meanwhile",
             Self::JournalGap { .. } => "journal_gap",
             Self::ForbiddenEntry(_) => "forbidden_entry",
             Self::ForbiddenEvent(_) => "invalid_event",
@@ -253,6 +257,20 @@ impl Conversation {
             // A sandbox is told once what its agent may do.
             self.stop_sandbox(StopWhy::Superseded, moment);
         }
+        Ok(())
+    }
+
+    /// Ends the session for good, as [`Conversation::archive`], unless it was used after `since`: a message that comes while somebody
+    /// decides that the session is no longer needed wins.
+    pub fn archive_untouched(
+        &mut self,
+        since: DateTime<Utc>,
+        moment: Moment<'_>,
+    ) -> Result<(), Refusal> {
+        if self.session.updated_at > since || !self.open_turns.is_empty() {
+            return Err(Refusal::TouchedMeanwhile);
+        }
+        self.archive(Unfinished::default(), moment);
         Ok(())
     }
 

@@ -86,6 +86,9 @@ pub struct Manifest {
     /// How one model is written down in the harness's configuration; `{{model_entries}}` joins these.
     #[serde(default)]
     pub model_entry: Option<String>,
+    /// The session mode in which it asks for leave before each call. Without one it serves no agent whose tools need permission.
+    #[serde(default)]
+    pub asking_mode: Option<String>,
     /// Its own full-screen program, for people (`lap attach --tty`).
     #[serde(default)]
     pub terminal_command: Option<Vec<String>>,

@@ -1,5 +1,7 @@
 //! The tenant, and the keys that act for it.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 
 use crate::id::{ApiKeyId, TeamId};
@@ -11,7 +13,17 @@ pub const DEFAULT_TEAM: &str = "default";
 pub struct Team {
     pub id: TeamId,
     pub name: String,
+    pub retention: Retention,
     pub created_at: DateTime<Utc>,
+}
+
+/// When a team's sessions go away by themselves. `None`: never.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// Archived after nobody used them for this long.
+    pub archive_inactive_after: Option<Duration>,
+    /// Deleted this long after they were archived.
+    pub delete_archived_after: Option<Duration>,
 }
 
 /// A key of a team. The key itself is shown once and stored only as a hash.

@@ -143,7 +143,9 @@ async fn perform(
         Action::Open(open) => open_session::open_session(connection, scope, open).await,
         Action::SendEvents(send) => send_events::send_events(connection, scope, send).await,
         Action::Update(update) => update_session::update_session(connection, scope, update).await,
-        Action::Archive(_) => archive_session::archive_session(connection, scope).await,
+        Action::Archive(archive) => {
+            archive_session::archive_session(connection, scope, archive).await
+        }
         Action::Delete(_) => delete_session::delete_session(connection, scope).await,
         Action::Fork(fork) => fork_session::fork_session(connection, scope, fork).await,
         Action::AppendJournal(batch) => {

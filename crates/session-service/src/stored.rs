@@ -1,5 +1,6 @@
 //! A conversation between its rows and its rules: taken up under the row lock, stored with all that came of it.
 
+use futures::try_join;
 use platform_core::conversation::{Changes, Conversation, Fork, Moment};
 use platform_core::id::{SessionId, TeamId};
 use platform_core::session::{EventBody, Session};
@@ -15,17 +16,14 @@ pub async fn take_up(
     team: TeamId,
     id: SessionId,
 ) -> Result<Conversation, CommandError> {
-    let session = session::lock(connection, team, id).await?;
+    let connection = &*connection;
+    // In one go: PostgreSQL looks at the turns when it has the lock.
+    let (session, open, last_ordinal) = try_join!(
+        session::lock(connection, team, id),
+        turn::open_turns(connection, team, id),
+        turn::last_ordinal(connection, team, id),
+    )?;
     let session = session.ok_or_else(CommandError::no_such_session)?;
-    resume(connection, session).await
-}
-
-async fn resume(
-    connection: &mut Connection,
-    session: Session,
-) -> Result<Conversation, CommandError> {
-    let open = turn::open_turns(connection, session.team_id, session.id).await?;
-    let last_ordinal = turn::last_ordinal(connection, session.team_id, session.id).await?;
     Ok(Conversation::resume(session, open, last_ordinal))
 }
 
@@ -36,13 +34,20 @@ pub async fn store(
     moment: Moment<'_>,
 ) -> Result<Aftermath, CommandError> {
     let (session, changes) = conversation.into_parts();
-    if changes.events.iter().any(|event| matches!(event.body, EventBody::SessionUpdated { .. })) {
-        session::update(connection, &session).await?;
-    } else {
-        // Most commands leave title, metadata and agent as they are, and those can be long.
-        session::update_state(connection, &session).await?;
-    }
-    store_changes(connection, &session, changes, moment).await
+    let is_described_anew =
+        changes.events.iter().any(|event| matches!(event.body, EventBody::SessionUpdated { .. }));
+    let shared = &*connection;
+    let update = async {
+        if is_described_anew {
+            session::update(shared, &session).await?;
+        } else {
+            // Most commands leave title, metadata and agent as they are, and those can be long.
+            session::update_state(shared, &session).await?;
+        }
+        Ok(())
+    };
+    try_join!(update, append(shared, &session, &changes, moment))?;
+    send(connection, &session, changes, moment).await
 }
 
 /// Stores a session that did not exist before, as [`store`] does.
@@ -57,7 +62,8 @@ pub async fn store_new(
     if !session::insert(connection, &session).await? {
         return Ok(None);
     }
-    store_changes(connection, &session, changes, moment).await.map(Some)
+    append(connection, &session, &changes, moment).await?;
+    send(connection, &session, changes, moment).await.map(Some)
 }
 
 /// Stores a session that begins with a copy of another one's log, as [`store`] does.
@@ -73,18 +79,31 @@ pub async fn store_fork(
     }
     let (team, through) = (session.team_id, origin.at_event);
     event::copy(connection, team, origin.session_id, through, session.id, &fork.turns).await?;
-    store_changes(connection, &session, changes, moment).await.map(Some)
+    append(connection, &session, &changes, moment).await?;
+    send(connection, &session, changes, moment).await.map(Some)
 }
 
-async fn store_changes(
+async fn append(
+    connection: &Connection,
+    session: &Session,
+    changes: &Changes,
+    moment: Moment<'_>,
+) -> Result<(), CommandError> {
+    let (team, id) = (session.team_id, session.id);
+    try_join!(
+        turn::save(connection, team, id, changes.turns.values()),
+        event::append(connection, team, id, moment.now, &changes.events),
+    )?;
+    Ok(())
+}
+
+async fn send(
     connection: &mut Connection,
     session: &Session,
     changes: Changes,
     moment: Moment<'_>,
 ) -> Result<Aftermath, CommandError> {
     let (team, id) = (session.team_id, session.id);
-    turn::save(connection, team, id, changes.turns.values()).await?;
-    event::append(connection, team, id, moment.now, &changes.events).await?;
     let messages = outgoing::compose(connection, session, changes.outgoing, moment).await?;
     outbox::put(connection, &messages).await?;
     Ok(Aftermath { team: Some(team), session: Some(id), events: changes.events, messages })

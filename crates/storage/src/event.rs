@@ -4,7 +4,7 @@ mod read;
 mod row;
 mod write;
 
-pub use read::{EventFilter, by_ids, by_numbers, list, range};
+pub use read::{EventFilter, by_ids, by_numbers, list, range, sizes};
 pub use write::{append, copy};
 
 #[cfg(test)]

@@ -3,6 +3,9 @@
 //! A module per noun, each with its rows (`row`), its queries (`read`) and its changes (`write`). Every function takes a [`Connection`], so
 //! that it runs on a pooled connection or inside [`Database::transaction`] alike. What touches a team's rows takes the team;
 //! the few exceptions say why. Nothing is decided here.
+//!
+//! What takes `&Connection` may be awaited together with others of its kind: PostgreSQL gets them in one go, and carries them out in the
+//! order in which they were polled first.
 
 pub mod agent;
 pub mod api_key;

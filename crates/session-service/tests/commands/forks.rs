@@ -74,7 +74,7 @@ async fn a_fork_has_the_log_up_to_its_point_and_asks_for_a_sandbox_with_those_fi
     assert_eq!(spec.harness_session.as_deref(), Some("ses_1"));
     assert!(spec.is_replacement && !spec.has_unfinished_turn);
     let mut connection = house.context.database.connection().await.unwrap();
-    assert!(turn::open_turns(&mut connection, house.team, fork).await.unwrap().is_empty());
+    assert!(turn::open_turns(&connection, house.team, fork).await.unwrap().is_empty());
     assert!(session::delete(&mut connection, house.team, source.session).await.unwrap());
     assert_eq!(bodies(&house.log(fork).await), bodies(&copied), "a fork needs its source no more");
 }

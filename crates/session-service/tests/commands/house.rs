@@ -13,7 +13,7 @@ use platform_core::harness::HarnessName;
 use platform_core::id::{AgentId, EnvironmentId, EventId, SessionId, TeamId, TurnId};
 use platform_core::journal::Entry;
 use platform_core::session::{ClientEvent, ContentBlock, Event, EventBody};
-use platform_core::team::Team;
+use platform_core::team::{Retention, Team};
 use platform_messaging::proto::sandbox::{SandboxCommand, sandbox_command};
 use platform_messaging::proto::session::session_command::Action;
 use platform_messaging::proto::session::session_reply::Outcome;
@@ -240,7 +240,8 @@ fn listen(broker: &Broker, end: CancellationToken) -> mpsc::UnboundedReceiver<Sa
 async fn define(database: &Database) -> (TeamId, Agent, EnvironmentId) {
     let now: DateTime<Utc> = SystemClock.now();
     let ids = &SystemIds;
-    let team = Team { id: TeamId::mint(ids), name: "makers".to_owned(), created_at: now };
+    let (id, name) = (TeamId::mint(ids), "makers".to_owned());
+    let team = Team { id, name, retention: Retention::default(), created_at: now };
     let agent = Agent {
         id: AgentId::mint(ids),
         team_id: team.id,

@@ -115,7 +115,7 @@ async fn a_turn_goes_to_the_sandbox_and_its_journal_into_the_log() {
     );
     let log = house.log(session).await;
     assert!(log[0].processed_at.is_some(), "the message was processed when its turn began");
-    assert!(turn::open_turns(&mut connection, house.team, session).await.unwrap().is_empty());
+    assert!(turn::open_turns(&connection, house.team, session).await.unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 //! Reading a session's log.
 
+use diesel::dsl::sql;
 use diesel::prelude::*;
+use diesel::sql_types::BigInt;
 use diesel_async::RunQueryDsl;
 use platform_core::id::{EventId, SessionId, TeamId};
 use platform_core::session::Event;
@@ -80,6 +82,23 @@ pub async fn range(
         .filter(events::number.between(from, to))
         .order(events::number.asc());
     into_events(query.load(connection).await?)
+}
+
+/// Numbers of the events `from..=to`, oldest first, each with the bytes that its body takes in the database.
+pub async fn sizes(
+    connection: &mut Connection,
+    team: TeamId,
+    session: SessionId,
+    from: i64,
+    to: i64,
+) -> Result<Vec<(i64, i64)>, StorageError> {
+    let query = events::table
+        .filter(events::team_id.eq(team.uuid()))
+        .filter(events::session_id.eq(session.uuid()))
+        .filter(events::number.between(from, to))
+        .order(events::number.asc())
+        .select((events::number, sql::<BigInt>("pg_column_size(body)::bigint")));
+    Ok(query.load(connection).await?)
 }
 
 /// The events of these numbers, oldest first. Numbers that are not in the log are passed over.

@@ -26,15 +26,15 @@ async fn a_users_message_is_processed_when_its_turn_begins() {
     let mut waiting = new_turn(1, 1);
     let message = user_message(1, Some(waiting.id), "hello");
     let mut interrupt = agent_event(2, EventBody::UserInterrupt {});
-    append(&mut connection, team, id, at(5), &[message.clone(), interrupt.clone()]).await.unwrap();
-    turn::save(&mut connection, team, id, [&waiting]).await.unwrap();
+    append(&connection, team, id, at(5), &[message.clone(), interrupt.clone()]).await.unwrap();
+    turn::save(&connection, team, id, [&waiting]).await.unwrap();
     interrupt.processed_at = Some(at(5));
     assert_eq!(all(&mut connection, &session).await, [message.clone(), interrupt.clone()]);
 
     waiting.state = TurnState::Running { epoch: Epoch(1) };
     waiting.started_at = Some(at(8));
     waiting.attempts = 1;
-    turn::save(&mut connection, team, id, [&waiting]).await.unwrap();
+    turn::save(&connection, team, id, [&waiting]).await.unwrap();
     let processed = Event { processed_at: Some(at(8)), ..message };
     assert_eq!(all(&mut connection, &session).await, [processed, interrupt]);
 }
@@ -59,7 +59,7 @@ async fn what_tools_print_comes_back_as_it_was() {
         is_error: false,
     };
     events.push(agent_event(2, result));
-    append(&mut connection, session.team_id, session.id, at(5), &events).await.unwrap();
+    append(&connection, session.team_id, session.id, at(5), &events).await.unwrap();
     for event in &mut events {
         event.processed_at = Some(at(5));
     }
@@ -84,7 +84,7 @@ async fn a_log_is_read_by_type_time_range_and_number() {
         } else {
             user_message(number, None, "again")
         };
-        append(&mut connection, team, id, at(number), &[event]).await.unwrap();
+        append(&connection, team, id, at(number), &[event]).await.unwrap();
     }
     let everything = EventFilter::default();
     let idle = EventFilter {
@@ -120,11 +120,11 @@ async fn a_log_is_read_by_type_time_range_and_number() {
 #[tokio::test]
 async fn a_number_is_given_once() {
     let fixture = Fixture::create().await;
-    let mut connection = fixture.connection().await;
+    let connection = fixture.connection().await;
     let session = fixture.stored_session().await;
     let (team, id) = (session.team_id, session.id);
-    append(&mut connection, team, id, at(1), &[user_message(1, None, "one")]).await.unwrap();
-    let twice = append(&mut connection, team, id, at(1), &[user_message(1, None, "two")]).await;
+    append(&connection, team, id, at(1), &[user_message(1, None, "one")]).await.unwrap();
+    let twice = append(&connection, team, id, at(1), &[user_message(1, None, "two")]).await;
     assert!(matches!(twice, Err(crate::StorageError::AlreadyExists(_))));
 }
 
@@ -134,7 +134,7 @@ async fn a_long_journal_is_appended_whole() {
     let mut connection = fixture.connection().await;
     let session = fixture.stored_session().await;
     let events: Vec<_> = (1..=12_000).map(|number| user_message(number, None, "x")).collect();
-    append(&mut connection, session.team_id, session.id, at(1), &events).await.unwrap();
+    append(&connection, session.team_id, session.id, at(1), &events).await.unwrap();
     let last = range(&mut connection, session.team_id, session.id, 11_999, 13_000).await.unwrap();
     assert_eq!(numbers(&last), [11_999, 12_000]);
 }
@@ -142,7 +142,7 @@ async fn a_long_journal_is_appended_whole() {
 #[tokio::test]
 async fn a_turn_waits_with_the_answers_that_it_has() {
     let fixture = Fixture::create().await;
-    let mut connection = fixture.connection().await;
+    let connection = fixture.connection().await;
     let session = fixture.stored_session().await;
     let (team, id) = (session.team_id, session.id);
     let mut waiting = new_turn(1, 1);
@@ -154,8 +154,8 @@ async fn a_turn_waits_with_the_answers_that_it_has() {
         Action { event_id: new_id(), kind: ActionKind::CustomTool, answer },
         Action { event_id: new_id(), kind: ActionKind::Confirmation, answer: None },
     ];
-    turn::save(&mut connection, team, id, [&waiting]).await.unwrap();
-    assert_eq!(turn::open_turns(&mut connection, team, id).await.unwrap(), [waiting]);
+    turn::save(&connection, team, id, [&waiting]).await.unwrap();
+    assert_eq!(turn::open_turns(&connection, team, id).await.unwrap(), [waiting]);
 }
 
 #[tokio::test]
@@ -164,22 +164,22 @@ async fn open_turns_come_in_the_order_in_which_they_run() {
     let mut connection = fixture.connection().await;
     let session = fixture.stored_session().await;
     let (team, id) = (session.team_id, session.id);
-    assert_eq!(turn::last_ordinal(&mut connection, team, id).await.unwrap(), 0);
+    assert_eq!(turn::last_ordinal(&connection, team, id).await.unwrap(), 0);
     let mut first = new_turn(1, 1);
     let mut second = new_turn(2, 2);
-    turn::save(&mut connection, team, id, [&second, &first]).await.unwrap();
+    turn::save(&connection, team, id, [&second, &first]).await.unwrap();
     first.state = TurnState::Ended { reason: StopReason::SandboxLost, at: at(9) };
     first.started_at = Some(at(3));
     second.state = TurnState::Dispatched { epoch: Epoch(4) };
     second.attempts = 2;
     let third = new_turn(3, 3);
-    turn::save(&mut connection, team, id, [&first, &second, &third]).await.unwrap();
-    let open = turn::open_turns(&mut connection, team, id).await.unwrap();
+    turn::save(&connection, team, id, [&first, &second, &third]).await.unwrap();
+    let open = turn::open_turns(&connection, team, id).await.unwrap();
     assert_eq!(open, [second, third]);
-    assert_eq!(turn::last_ordinal(&mut connection, team, id).await.unwrap(), 3);
+    assert_eq!(turn::last_ordinal(&connection, team, id).await.unwrap(), 3);
     assert_eq!(turn::find(&mut connection, team, first.id).await.unwrap(), Some(first));
     assert!(crate::session::delete(&mut connection, team, id).await.unwrap());
-    assert_eq!(turn::open_turns(&mut connection, team, id).await.unwrap(), []);
+    assert_eq!(turn::open_turns(&connection, team, id).await.unwrap(), []);
 }
 
 fn numbers(events: &[Event]) -> Vec<i64> {

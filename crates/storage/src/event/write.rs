@@ -17,7 +17,7 @@ const BATCH: usize = 5_000;
 ///
 /// `processed_at` is not stored: readers work it out, because it changes for what waits in the queue.
 pub async fn append(
-    connection: &mut Connection,
+    mut connection: &Connection,
     team: TeamId,
     session: SessionId,
     at: DateTime<Utc>,
@@ -28,7 +28,7 @@ pub async fn append(
             .iter()
             .map(|event| EventRow::new(team, session, event, at))
             .collect::<Result<Vec<_>, _>>()?;
-        diesel::insert_into(events::table).values(rows).execute(connection).await?;
+        diesel::insert_into(events::table).values(rows).execute(&mut connection).await?;
     }
     Ok(())
 }

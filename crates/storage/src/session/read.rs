@@ -1,18 +1,12 @@
 //! Finding sessions, and taking the lock under which one may change.
 
-use chrono::{DateTime, Utc};
-use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::{Bool, Timestamptz};
 use diesel_async::RunQueryDsl;
-use platform_core::id::{AgentId, Id, SandboxId, SessionId, TeamId};
-use platform_core::sandbox::Epoch;
+use platform_core::id::{AgentId, SessionId, TeamId};
 use platform_core::session::{Session, SessionStatus};
-use uuid::Uuid;
 
 use super::row::SessionRow;
-use crate::column::from_bigint;
-use crate::schema::{environments, sessions};
+use crate::schema::sessions;
 use crate::{Connection, Cursor, Order, Page, PageRequest, StorageError, TimeRange};
 
 /// Which of a team's sessions a list shows. The default shows all that are not archived.
@@ -25,15 +19,6 @@ pub struct SessionFilter {
     pub created: TimeRange,
     pub context: Option<String>,
     pub include_archived: bool,
-}
-
-/// A sandbox whose session has been idle for longer than its environment allows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IdleSandbox {
-    pub team_id: TeamId,
-    pub session_id: SessionId,
-    pub sandbox_id: SandboxId,
-    pub epoch: Epoch,
 }
 
 pub async fn find(
@@ -73,7 +58,7 @@ pub async fn find_live_by_context(
 
 /// Takes the session's row lock, which lasts until the transaction ends, and reads the session as it stands under it.
 pub async fn lock(
-    connection: &mut Connection,
+    mut connection: &Connection,
     team: TeamId,
     session: SessionId,
 ) -> Result<Option<Session>, StorageError> {
@@ -81,7 +66,7 @@ pub async fn lock(
         .filter(sessions::team_id.eq(team.uuid()))
         .filter(sessions::id.eq(session.uuid()))
         .for_no_key_update()
-        .first(connection)
+        .first(&mut connection)
         .await
         .optional()?
         .map(Session::try_from)
@@ -140,42 +125,4 @@ pub async fn list(
     let rows = query.limit(walk.limit).load::<SessionRow>(connection).await?;
     let met = rows.into_iter().map(Session::try_from).collect::<Result<Vec<_>, _>>()?;
     Ok(walk.page(met, |session| Cursor { created_at: session.created_at, id: session.id.uuid() }))
-}
-
-/// Sandboxes that may be given back at `now`, longest idle first. Of all teams: this is the worker's sweep.
-pub async fn list_idle_with_sandbox(
-    connection: &mut Connection,
-    now: DateTime<Utc>,
-    limit: u32,
-) -> Result<Vec<IdleSandbox>, StorageError> {
-    // Null, so never true, for environments without a timeout.
-    let is_overdue = sql::<Bool>(
-        "sessions.idle_since + make_interval(secs => (environments.config->>'idle_timeout_seconds')::double precision) <= ",
-    )
-    .bind::<Timestamptz, _>(now);
-    sessions::table
-        .inner_join(environments::table.on(environments::id.eq(sessions::environment_id)))
-        .filter(sessions::sandbox_id.is_not_null())
-        .filter(sessions::idle_since.is_not_null())
-        .filter(is_overdue)
-        .order(sessions::idle_since.asc())
-        .limit(i64::from(limit))
-        .select((
-            sessions::team_id,
-            sessions::id,
-            sessions::sandbox_id.assume_not_null(),
-            sessions::epoch,
-        ))
-        .load::<(Uuid, Uuid, Uuid, i64)>(connection)
-        .await?
-        .into_iter()
-        .map(|(team, session, sandbox, epoch)| {
-            Ok(IdleSandbox {
-                team_id: Id::from_uuid(team),
-                session_id: Id::from_uuid(session),
-                sandbox_id: Id::from_uuid(sandbox),
-                epoch: Epoch(from_bigint("sessions.epoch", epoch)?),
-            })
-        })
-        .collect()
 }

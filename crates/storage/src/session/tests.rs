@@ -1,11 +1,9 @@
-use chrono::TimeDelta;
-use platform_core::environment::{EnvironmentConfig, Networking, Packages, SandboxSpec};
 use platform_core::sandbox::{Epoch, Startup};
 use platform_core::session::SessionStatus;
 
 use super::*;
-use crate::fixture::{Fixture, at, first_page, new_environment, new_id, new_team};
-use crate::{Order, PageRequest, Position, StorageError, TimeRange, environment, team};
+use crate::fixture::{Fixture, at, first_page, new_id, new_team};
+use crate::{Order, PageRequest, Position, StorageError, TimeRange, team};
 
 #[tokio::test]
 async fn a_session_reads_back_as_it_was_written() {
@@ -29,7 +27,7 @@ async fn a_session_reads_back_as_it_was_written() {
     session.updated_at = at(9);
     session.idle_since = None;
     session.agent.definition.system = Some("Be brief.".to_owned());
-    update(&mut connection, &session).await.unwrap();
+    update(&connection, &session).await.unwrap();
     assert_eq!(
         find(&mut connection, session.team_id, session.id).await.unwrap(),
         Some(session.clone())
@@ -39,7 +37,7 @@ async fn a_session_reads_back_as_it_was_written() {
     session.title = None;
     session.startup = None;
     session.archived_at = Some(at(10));
-    update_state(&mut connection, &session).await.unwrap();
+    update_state(&connection, &session).await.unwrap();
     session.title = described.title;
     assert_eq!(find(&mut connection, session.team_id, session.id).await.unwrap(), Some(session));
 }
@@ -52,12 +50,12 @@ async fn another_team_sees_and_changes_nothing() {
     let other = new_team("globex");
     team::insert(&mut connection, &other).await.unwrap();
     assert_eq!(find(&mut connection, other.id, session.id).await.unwrap(), None);
-    assert_eq!(lock(&mut connection, other.id, session.id).await.unwrap(), None);
+    assert_eq!(lock(&connection, other.id, session.id).await.unwrap(), None);
     assert!(!delete(&mut connection, other.id, session.id).await.unwrap());
     let mut stolen = session.clone();
     stolen.team_id = other.id;
     assert!(matches!(
-        update(&mut connection, &stolen).await,
+        update(&connection, &stolen).await,
         Err(StorageError::NotFound("session"))
     ));
     let page = list(&mut connection, other.id, &SessionFilter::default(), first_page(10)).await;
@@ -81,7 +79,7 @@ async fn a_context_has_one_live_session() {
 
     first.status = SessionStatus::Terminated;
     first.archived_at = Some(at(1));
-    update(&mut connection, &first).await.unwrap();
+    update(&connection, &first).await.unwrap();
     assert!(insert(&mut connection, &second).await.unwrap());
     let found =
         find_live_by_context(&mut connection, first.team_id, first.agent_id, &context).await;
@@ -171,46 +169,4 @@ async fn a_list_shows_what_its_filter_asks_for() {
         let page = list(&mut connection, fixture.team.id, &filter, first_page(10)).await.unwrap();
         assert_eq!(page.items.iter().collect::<Vec<_>>(), expected, "{filter:?}");
     }
-}
-
-#[tokio::test]
-async fn a_sandbox_is_idle_for_as_long_as_its_environment_says() {
-    let fixture = Fixture::create().await;
-    let mut connection = fixture.connection().await;
-    let mut expected = Vec::new();
-    for timeout in [Some(60), Some(600), None] {
-        let mut environment = new_environment(&fixture.team, "with its own time-out");
-        environment.config = EnvironmentConfig::Cloud {
-            networking: Networking::Unrestricted,
-            packages: Packages::default(),
-            sandbox: SandboxSpec { idle_timeout_seconds: timeout, ..SandboxSpec::default() },
-        };
-        environment::insert(&mut connection, &environment).await.unwrap();
-        let mut session = fixture.session();
-        session.environment_id = environment.id;
-        session.sandbox_id = Some(new_id());
-        session.epoch = Epoch(3);
-        insert(&mut connection, &session).await.unwrap();
-        expected.push(IdleSandbox {
-            team_id: session.team_id,
-            session_id: session.id,
-            sandbox_id: session.sandbox_id.unwrap(),
-            epoch: Epoch(3),
-        });
-        // One that works and one without a sandbox are never idle.
-        session.id = new_id();
-        session.idle_since = None;
-        insert(&mut connection, &session).await.unwrap();
-        session.id = new_id();
-        session.idle_since = Some(at(0));
-        session.sandbox_id = None;
-        insert(&mut connection, &session).await.unwrap();
-    }
-    let almost = at(60) - TimeDelta::microseconds(1);
-    assert_eq!(list_idle_with_sandbox(&mut connection, almost, 10).await.unwrap(), []);
-    let idle = list_idle_with_sandbox(&mut connection, at(60), 10).await.unwrap();
-    assert_eq!(idle, expected[..1]);
-    let idle = list_idle_with_sandbox(&mut connection, at(100_000), 10).await.unwrap();
-    assert_eq!(idle.len(), 2);
-    assert!(idle.iter().all(|sandbox| expected[..2].contains(sandbox)));
 }

@@ -22,27 +22,27 @@ pub async fn insert(connection: &mut Connection, session: &Session) -> Result<bo
 }
 
 /// Writes everything that can change in a session. The caller holds its lock.
-pub async fn update(connection: &mut Connection, session: &Session) -> Result<(), StorageError> {
+pub async fn update(mut connection: &Connection, session: &Session) -> Result<(), StorageError> {
     let columns = (StateColumns::try_from(session)?, DescriptionColumns::try_from(session)?);
     let updated = diesel::update(sessions::table)
         .filter(sessions::team_id.eq(session.team_id.uuid()))
         .filter(sessions::id.eq(session.id.uuid()))
         .set(columns)
-        .execute(connection)
+        .execute(&mut connection)
         .await?;
     if updated == 1 { Ok(()) } else { Err(StorageError::NotFound("session")) }
 }
 
 /// Writes what moves with the conversation, but neither title, metadata nor agent, which can be long. The caller holds the lock.
 pub async fn update_state(
-    connection: &mut Connection,
+    mut connection: &Connection,
     session: &Session,
 ) -> Result<(), StorageError> {
     let updated = diesel::update(sessions::table)
         .filter(sessions::team_id.eq(session.team_id.uuid()))
         .filter(sessions::id.eq(session.id.uuid()))
         .set(StateColumns::try_from(session)?)
-        .execute(connection)
+        .execute(&mut connection)
         .await?;
     if updated == 1 { Ok(()) } else { Err(StorageError::NotFound("session")) }
 }

@@ -27,7 +27,7 @@ pub async fn find(
 
 /// The session's turns that have not ended, in the order in which they run: the first is under way or next in line.
 pub async fn open_turns(
-    connection: &mut Connection,
+    mut connection: &Connection,
     team: TeamId,
     session: SessionId,
 ) -> Result<Vec<Turn>, StorageError> {
@@ -36,7 +36,7 @@ pub async fn open_turns(
         .filter(turns::session_id.eq(session.uuid()))
         .filter(turns::state.ne("ended"))
         .order(turns::ordinal.asc())
-        .load(connection)
+        .load(&mut connection)
         .await?
         .into_iter()
         .map(Turn::try_from)
@@ -64,7 +64,7 @@ pub async fn opened_through(
 
 /// The highest ordinal that the session ever gave; 0 when it had no turn.
 pub async fn last_ordinal(
-    connection: &mut Connection,
+    mut connection: &Connection,
     team: TeamId,
     session: SessionId,
 ) -> Result<i64, StorageError> {
@@ -72,7 +72,7 @@ pub async fn last_ordinal(
         .filter(turns::team_id.eq(team.uuid()))
         .filter(turns::session_id.eq(session.uuid()))
         .select(max(turns::ordinal))
-        .first(connection)
+        .first(&mut connection)
         .await?;
     Ok(highest.unwrap_or(0))
 }

@@ -12,7 +12,7 @@ use crate::{Connection, StorageError};
 
 /// Stores new turns and the present state of known ones. The caller holds the session's lock.
 pub async fn save<'turns>(
-    connection: &mut Connection,
+    mut connection: &Connection,
     team: TeamId,
     session: SessionId,
     turns: impl IntoIterator<Item = &'turns Turn>,
@@ -38,7 +38,7 @@ pub async fn save<'turns>(
             turns::interrupt_requested.eq(excluded(turns::interrupt_requested)),
             turns::actions.eq(excluded(turns::actions)),
         ))
-        .execute(connection)
+        .execute(&mut connection)
         .await?;
     Ok(())
 }

@@ -261,3 +261,18 @@ fn other_tools_take_effect_with_the_next_turn_because_the_sandbox_is_replaced() 
     scene.say("one");
     assert!(matches!(scene.sent.last(), Some(Outgoing::ProvisionSandbox { .. })));
 }
+
+#[test]
+fn a_session_that_is_used_meanwhile_is_not_archived_for_its_age() {
+    let mut scene = Scene::ready();
+    let untouched = scene.session.updated_at;
+    scene.say("one");
+    let archive = |conversation: &mut Conversation, moment: Moment<'_>| {
+        conversation.archive_untouched(untouched, moment)
+    };
+    assert_eq!(scene.act(archive), Err(Refusal::TouchedMeanwhile));
+    let turn = scene.current_turn();
+    scene.end(turn);
+    scene.act(archive).unwrap();
+    assert_eq!(scene.types().last(), Some(&"session.status_terminated"));
+}
