@@ -10,7 +10,7 @@ use platform_core::environment::{
 use platform_core::id::{EnvironmentId, EventId, Id, TurnId};
 use platform_core::sandbox::{Backend, Epoch, Sandbox, SandboxState};
 use platform_core::session::{ContentBlock, Event, EventBody, Session, SessionStatus, Usage};
-use platform_core::team::Team;
+use platform_core::team::{Retention, Team};
 use platform_core::turn::{Turn, TurnState};
 use serde_json::json;
 use test_support::TestDatabase;
@@ -112,7 +112,7 @@ pub(crate) fn first_page(limit: u32) -> PageRequest {
 }
 
 pub(crate) fn new_team(name: &str) -> Team {
-    Team { id: new_id(), name: name.to_owned(), created_at: at(0) }
+    Team { id: new_id(), name: name.to_owned(), retention: Retention::default(), created_at: at(0) }
 }
 
 pub(crate) fn new_definition(name: &str) -> AgentDefinition {

@@ -4,7 +4,7 @@ mod begin;
 mod write;
 
 pub use begin::{Begun, TAKEN_OVER_AFTER, begin};
-pub use write::{abandon, delete_older_than, finish};
+pub use write::{abandon, delete_older_than, finish, forget_session};
 
 #[cfg(test)]
 mod tests;

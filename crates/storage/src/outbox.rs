@@ -4,7 +4,7 @@ mod read;
 mod row;
 mod write;
 
-pub use read::take_unsent;
+pub use read::{PassedOver, take_unsent, take_unsent_beside};
 pub use row::OutboxMessage;
 pub use write::{delete, put};
 

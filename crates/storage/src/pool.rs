@@ -85,6 +85,13 @@ impl Database {
     }
 }
 
+impl PooledConnection {
+    /// Takes the connection out of the pool, which makes another one when it needs to. It ends when it is dropped.
+    pub(crate) fn into_own(self) -> Connection {
+        Object::take(self.0)
+    }
+}
+
 impl Deref for PooledConnection {
     type Target = Connection;
 

@@ -1,12 +1,15 @@
 //! Sessions: one row each, changed only under its lock.
 
+mod due;
 mod read;
 mod row;
 mod write;
 
-pub use read::{
-    IdleSandbox, SessionFilter, find, find_live_by_context, list, list_idle_with_sandbox, lock,
+pub use due::{
+    Bereft, BereftSince, Due, IdleSandbox, list_archived_for_long, list_bereft,
+    list_idle_with_sandbox, list_inactive,
 };
+pub use read::{SessionFilter, find, find_live_by_context, list, lock};
 pub use write::{delete, insert, update, update_state};
 
 #[cfg(test)]

@@ -4,4 +4,4 @@ mod read;
 mod write;
 
 pub use read::exists;
-pub use write::{Snapshot, insert};
+pub use write::{Snapshot, delete, insert, retain};

@@ -4,5 +4,8 @@ mod read;
 mod row;
 mod write;
 
-pub use read::{find, find_by_name, list};
-pub use write::{ensure_default, insert};
+pub use read::{find, find_by_name, list, lock};
+pub use write::{ensure_default, insert, set_retention};
+
+#[cfg(test)]
+mod tests;

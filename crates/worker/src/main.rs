@@ -1,19 +1,16 @@
-//! worker: whatever is slow or due. Any number of replicas: what one of them has in hand the others pass over.
-
-mod jobs;
+//! Starts worker: settings, database, broker, the jobs, and the end.
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
+use platform_core::clock::IdSource;
 use platform_messaging::Broker;
 use platform_runtime::clock::{SystemClock, SystemIds};
 use platform_runtime::lifecycle;
 use platform_runtime::settings::{BrokerSettings, DatabaseSettings};
 use platform_storage::Database;
 use secrecy::ExposeSecret;
-
-use jobs::{Context, Job, forget_old, release_idle, sweep_outbox};
+use worker::jobs::{self, Context};
 
 fn main() -> ExitCode {
     lifecycle::run("worker", start)
@@ -29,14 +26,14 @@ async fn start(
     broker.declare_topology().await?;
     add_checks(&service, database.clone(), broker.clone());
     service.serve_health()?;
-    let context =
-        Context { database, broker, clock: Arc::new(SystemClock), ids: Arc::new(SystemIds) };
-    let jobs = [
-        Job::new("outbox sweep", Duration::from_secs(1), sweep_outbox::sweep_outbox),
-        Job::new("idle release", Duration::from_secs(15), release_idle::release_idle),
-        Job::new("retention", Duration::from_mins(5), forget_old::forget_old),
-    ];
-    for job in jobs {
+    let context = Context {
+        database,
+        broker,
+        clock: Arc::new(SystemClock),
+        ids: Arc::new(SystemIds),
+        holder: SystemIds.uuid(),
+    };
+    for job in jobs::all() {
         service.tasks.spawn(job.name, job.repeat(context.clone(), service.shutdown.token()));
     }
     Ok(())

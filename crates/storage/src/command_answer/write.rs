@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Timestamptz};
 use diesel_async::RunQueryDsl;
 use platform_core::id::CommandId;
 
@@ -28,14 +29,19 @@ pub async fn put(
     Ok(())
 }
 
-/// Forgets answers for which no repeat comes any more. Answers how many.
+/// Forgets answers for which no repeat comes any more, at most `limit` of them, so that nobody waits long behind it. Answers how many.
 pub async fn delete_older_than(
     connection: &mut Connection,
     before: DateTime<Utc>,
+    limit: u32,
 ) -> Result<usize, StorageError> {
-    let deleted = diesel::delete(command_answers::table)
-        .filter(command_answers::created_at.lt(before))
-        .execute(connection)
-        .await?;
+    let deleted = diesel::sql_query(
+        "delete from command_answers where ctid = any (array(
+             select ctid from command_answers where created_at < $1 order by created_at limit $2))",
+    )
+    .bind::<Timestamptz, _>(before)
+    .bind::<BigInt, _>(i64::from(limit))
+    .execute(connection)
+    .await?;
     Ok(deleted)
 }

@@ -42,6 +42,26 @@ async fn unsent_messages_are_taken_in_order_and_by_one_only() {
 }
 
 #[tokio::test]
+async fn what_a_sweep_passes_over_stays_and_hides_nothing_behind_it() {
+    let fixture = Fixture::create().await;
+    let mut connection = fixture.connection().await;
+    let held_session = Uuid::now_v7();
+    let of_held = |body| OutboxMessage { session_id: Some(held_session), ..message(0, body) };
+    let without_session = |body| OutboxMessage { session_id: None, ..message(0, body) };
+    let messages = [
+        of_held("first"),
+        without_session("held"),
+        of_held("second"),
+        without_session("free"),
+        message(0, "of another session"),
+    ];
+    put(&mut connection, &messages).await.unwrap();
+    let passed_over = PassedOver { messages: vec![messages[1].id], sessions: vec![held_session] };
+    let taken = take_unsent_beside(&mut connection, &passed_over, at(1), 10).await.unwrap();
+    assert_eq!(taken, messages[3..]);
+}
+
+#[tokio::test]
 async fn a_command_is_answered_once_and_remembered_for_a_while() {
     let fixture = Fixture::create().await;
     let mut connection = fixture.connection().await;
@@ -52,6 +72,10 @@ async fn a_command_is_answered_once_and_remembered_for_a_while() {
     assert!(matches!(twice, Err(StorageError::AlreadyExists(_))));
     let answer = command_answer::find(&mut connection, command).await.unwrap();
     assert_eq!(answer.as_deref(), Some(b"done".as_slice()));
-    assert_eq!(command_answer::delete_older_than(&mut connection, at(0)).await.unwrap(), 0);
-    assert_eq!(command_answer::delete_older_than(&mut connection, at(1)).await.unwrap(), 1);
+    command_answer::put(&mut connection, new_id(), b"done", at(0)).await.unwrap();
+    assert_eq!(command_answer::delete_older_than(&mut connection, at(0), 1).await.unwrap(), 0);
+    for expected in [1, 1, 0] {
+        let deleted = command_answer::delete_older_than(&mut connection, at(1), 1).await.unwrap();
+        assert_eq!(deleted, expected);
+    }
 }

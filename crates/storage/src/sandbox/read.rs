@@ -45,6 +45,21 @@ pub async fn find(
         .transpose()
 }
 
+/// As [`find`]; until the end of the transaction nobody else changes the row.
+pub async fn find_for_update(
+    connection: &mut Connection,
+    sandbox: SandboxId,
+) -> Result<Option<Sandbox>, StorageError> {
+    SandboxRow::query()
+        .filter(sandboxes::id.eq(sandbox.uuid()))
+        .for_update()
+        .first(connection)
+        .await
+        .optional()?
+        .map(Sandbox::try_from)
+        .transpose()
+}
+
 pub async fn find_of_team(
     connection: &mut Connection,
     team: TeamId,
@@ -232,6 +247,6 @@ pub async fn identity(
     }))
 }
 
-fn into_sandboxes(rows: Vec<SandboxRow>) -> Result<Vec<Sandbox>, StorageError> {
+pub(super) fn into_sandboxes(rows: Vec<SandboxRow>) -> Result<Vec<Sandbox>, StorageError> {
     rows.into_iter().map(Sandbox::try_from).collect()
 }

@@ -14,6 +14,12 @@ pub async fn find(connection: &mut Connection, team: TeamId) -> Result<Option<Te
     Ok(row.optional()?.map(Team::from))
 }
 
+/// As [`find`]; until the transaction ends nobody else changes it.
+pub async fn lock(connection: &mut Connection, team: TeamId) -> Result<Option<Team>, StorageError> {
+    let query = TeamRow::query().filter(teams::id.eq(team.uuid())).for_no_key_update();
+    Ok(query.first(connection).await.optional()?.map(Team::from))
+}
+
 pub async fn find_by_name(
     connection: &mut Connection,
     name: &str,
