@@ -24,6 +24,10 @@ pub struct Json<T>(pub T);
 #[derive(Debug)]
 pub struct JsonWithEvents<T>(pub T);
 
+/// A JSON body of ordinary size, or none: then the default.
+#[derive(Debug)]
+pub struct OptionalJson<T>(pub T);
+
 type Pending<T> = LocalBoxFuture<'static, Result<T, Problem>>;
 
 impl<T: DeserializeOwned> FromRequest for Json<T> {
@@ -43,6 +47,19 @@ impl<T: DeserializeOwned> FromRequest for JsonWithEvents<T> {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let body = read(payload.take(), declared_length(request), WITH_EVENTS);
         Box::pin(async move { parse(&body.await?).map(Self) })
+    }
+}
+
+impl<T: DeserializeOwned + Default> FromRequest for OptionalJson<T> {
+    type Error = Problem;
+    type Future = Pending<Self>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let body = read(payload.take(), declared_length(request), ORDINARY);
+        Box::pin(async move {
+            let body = body.await?;
+            Ok(Self(if body.is_empty() { T::default() } else { parse(&body)? }))
+        })
     }
 }
 

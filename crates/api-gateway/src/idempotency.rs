@@ -1,4 +1,4 @@
-//! `Idempotency-Key` on every POST: the same request is carried out once and answered the same every time.
+//! `Idempotency-Key` on whatever changes something: the same request is carried out once and answered the same every time.
 
 use actix_web::body::{BoxBody, MessageBody, to_bytes};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
@@ -9,7 +9,7 @@ use actix_web::web::Data;
 use actix_web::{Error, HttpMessage, HttpResponse};
 use bytes::Bytes;
 use platform_core::failure::FailureKind;
-use platform_core::id::TeamId;
+use platform_core::id::{SessionId, TeamId};
 use platform_storage::idempotency::{self, Begun};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -41,6 +41,16 @@ enum Kept {
 #[derive(Debug, Clone, Copy)]
 pub struct NotToBeKept;
 
+/// Put into the extensions of an answer: the session that it speaks of, where the path does not name it.
+#[derive(Debug, Clone, Copy)]
+struct About(SessionId);
+
+/// Has the kept answer forgotten together with the session.
+pub fn about(session: SessionId, mut answer: HttpResponse) -> HttpResponse {
+    answer.extensions_mut().insert(About(session));
+    answer
+}
+
 /// Passes a request on unless its key says that it was answered already, is under way, or was another one.
 pub async fn remember(
     request: ServiceRequest,
@@ -61,7 +71,7 @@ pub async fn remember(
 }
 
 fn key(request: &ServiceRequest) -> Result<Option<String>, Problem> {
-    if request.method() != Method::POST {
+    if !matches!(*request.method(), Method::POST | Method::PATCH | Method::DELETE) {
         return Ok(None);
     }
     let Some(value) = request.headers().get(KEY) else { return Ok(None) };
@@ -154,6 +164,15 @@ fn replay(status: u16, response: serde_json::Value) -> Result<Option<HttpRespons
     }
 }
 
+/// Whose content the answer repeats. That of a deletion has none, and outlives the session.
+fn session_of(response: &ServiceResponse<BoxBody>) -> Option<SessionId> {
+    if response.request().method() == Method::DELETE {
+        return None;
+    }
+    let named = response.response().extensions().get::<About>().map(|About(session)| *session);
+    named.or_else(|| response.request().match_info().get("session_id")?.parse().ok())
+}
+
 /// Keeps the answer, or gives the key back when the same request may have another outcome later.
 async fn keep(
     platform: &Platform,
@@ -166,6 +185,7 @@ async fn keep(
         && status != StatusCode::TOO_MANY_REQUESTS
         && !response.headers().contains_key(actix_web::http::header::RETRY_AFTER);
     let is_secret = response.response().extensions().contains::<NotToBeKept>();
+    let session = session_of(&response);
     let (request, response) = response.into_parts();
     let (head, body) = response.into_parts();
     let bytes = to_bytes(body).await.map_err(|failure| {
@@ -186,7 +206,7 @@ async fn keep(
             }
         };
         let kept = serde_json::json!(kept);
-        idempotency::finish(&mut connection, team, key, status.as_u16(), &kept).await
+        idempotency::finish(&mut connection, team, key, status.as_u16(), &kept, session).await
     };
     if let Err(failure) = noted.await {
         warn!(%failure, "the outcome of an Idempotency-Key was not noted; a repeat takes it over later");

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::ConnectionType;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
@@ -44,6 +45,10 @@ pub async fn identify(
     }
     let status = response.status().as_u16();
     if let Some(platform) = platform {
+        if platform.shutdown.is_cancelled() {
+            // The client's next request goes elsewhere, before this connection is cut.
+            response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+        }
         let pattern = response.request().match_pattern();
         let route = pattern.as_deref().unwrap_or("none");
         platform.figures.answered(&method, route, status, started.elapsed());

@@ -57,11 +57,14 @@ pub fn add(table: &mut impl Table) {
         .service(sessions::update::update_session)
         .service(sessions::archive::archive_session)
         .service(sessions::delete::delete_session)
+        .service(sessions::fork::fork_session)
         .service(events::send::send_events)
         .service(events::list::list_events)
         .service(events::stream::stream_events)
         .service(teams::create::create_team)
         .service(teams::list::list_teams)
+        .service(teams::get::get_team)
+        .service(teams::update::update_team)
         .service(api_keys::create::create_api_key)
         .service(api_keys::list::list_api_keys)
         .service(api_keys::revoke::revoke_api_key)
@@ -82,6 +85,7 @@ pub fn add(table: &mut impl Table) {
         .service(simple::sessions::stream_session)
         .service(simple::messages::send_message)
         .service(simple::messages::list_messages)
+        .service(simple::messages::confirm)
         .service(simple::messages::interrupt);
 }
 

@@ -16,7 +16,9 @@ use crate::{idempotency, request_id, routes};
 
 /// One more than the cores of the smallest machine: handlers wait more than they work.
 const WORKERS: usize = 2;
-/// How long requests under way may take once the process is to end, in seconds.
+/// For how long new requests are still taken once `/readyz` says that the process ends: balancers notice with a delay.
+const OPEN_FOR: Duration = Duration::from_secs(2);
+/// How long requests under way may take after that, in seconds. Together less than the process's own grace.
 const GRACE: u64 = 15;
 const HEADERS_WITHIN: Duration = Duration::from_secs(10);
 
@@ -47,7 +49,10 @@ pub fn server(
     .client_request_timeout(HEADERS_WITHIN)
     .disable_signals()
     .shutdown_timeout(GRACE)
-    .shutdown_signal(shutdown.cancelled_owned())
+    .shutdown_signal(async move {
+        shutdown.cancelled().await;
+        tokio::time::sleep(OPEN_FOR).await;
+    })
     .bind((http.host, http.port))?;
     let addresses = server.addrs();
     Ok((server.run(), addresses))

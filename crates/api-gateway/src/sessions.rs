@@ -3,6 +3,7 @@
 pub mod archive;
 pub mod create;
 pub mod delete;
+pub mod fork;
 pub mod get;
 pub mod list;
 pub mod update;

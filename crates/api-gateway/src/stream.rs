@@ -1,8 +1,10 @@
 //! Live streams: what was committed, in order and without gaps, and in between what is still being written.
 
+mod backlog;
 mod feed;
 mod frame;
 mod hub;
+mod log;
 mod preview;
 
 pub use feed::{Feed, Start};

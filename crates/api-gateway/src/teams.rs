@@ -1,7 +1,11 @@
 //! Teams: the tenants.
 
 pub mod create;
+pub mod get;
 pub mod list;
+pub mod update;
+
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use platform_core::id::TeamId;
@@ -15,11 +19,23 @@ pub struct TeamView {
     /// Always `team`.
     r#type: &'static str,
     name: String,
+    /// Sessions that nobody used for this long are archived; null: never.
+    archive_inactive_after_seconds: Option<u64>,
+    /// Sessions that were archived this long ago are deleted; null: never.
+    delete_archived_after_seconds: Option<u64>,
     created_at: DateTime<Utc>,
 }
 
 impl From<Team> for TeamView {
     fn from(team: Team) -> Self {
-        Self { id: team.id, r#type: "team", name: team.name, created_at: team.created_at }
+        let seconds = |after: Option<Duration>| after.map(|after| after.as_secs());
+        Self {
+            id: team.id,
+            r#type: "team",
+            name: team.name,
+            archive_inactive_after_seconds: seconds(team.retention.archive_inactive_after),
+            delete_archived_after_seconds: seconds(team.retention.delete_archived_after),
+            created_at: team.created_at,
+        }
     }
 }

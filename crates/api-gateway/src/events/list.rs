@@ -38,6 +38,7 @@ pub async fn list_events(
         types: query.list("types"),
         created: query.range("created_at")?,
         past: cursors.place()?,
+        through: None,
     };
     let order = query.order(Order::OldestFirst)?;
     let limit = query.limit(20, 1000)?;

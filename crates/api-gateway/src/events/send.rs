@@ -2,7 +2,7 @@
 
 use actix_web::web::{Data, Path};
 use actix_web::{HttpResponse, post};
-use platform_core::id::{SessionId, TurnId};
+use platform_core::id::SessionId;
 use platform_core::session::{ClientEvent, Event};
 use platform_messaging::proto::session::SendEvents;
 use platform_messaging::proto::session::session_command::Action;
@@ -11,7 +11,6 @@ use platform_storage::event;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tracing::warn;
-use uuid::Uuid;
 
 use crate::body::JsonWithEvents;
 use crate::caller::Caller;
@@ -25,7 +24,7 @@ use crate::sessions;
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SendEventsBody {
-    /// `user.message` and `user.interrupt`, in order.
+    /// `user.message`, `user.interrupt`, `user.tool_confirmation` and `user.custom_tool_result`, in order.
     events: Vec<Value>,
 }
 
@@ -39,7 +38,7 @@ pub struct SentEvents {
 #[utoipa::path(tag = "events", request_body = SendEventsBody, responses(
     (status = 200, body = SentEvents),
     (status = 202, body = SentEvents, description = "They will be stored shortly"),
-    (status = 400, body = ErrorEnvelope, description = "Not understood, or the session takes no more messages"),
+    (status = 400, body = ErrorEnvelope, description = "Not understood, no such call waits for an answer, or the session takes no more messages"),
     (status = 404, body = ErrorEnvelope),
     (status = 413, body = ErrorEnvelope),
 ))]
@@ -53,18 +52,14 @@ pub async fn send_events(
 ) -> Result<HttpResponse, Problem> {
     let events = incoming::parse(body.0.events, &minting)?;
     Ok(match send(caller, &platform, &minting, *id, &events).await? {
-        Accepted::Stored { events, .. } => HttpResponse::Ok().json(SentEvents { data: events }),
+        Accepted::Stored(events) => HttpResponse::Ok().json(SentEvents { data: events }),
         Accepted::Later => HttpResponse::Accepted().json(json!({"data": expected(&events)})),
     })
 }
 
 /// What became of events that were not refused.
 pub enum Accepted {
-    Stored {
-        events: Vec<Event>,
-        /// The turn that each of them opened, if it did.
-        turns: Vec<Option<TurnId>>,
-    },
+    Stored(Vec<Event>),
     /// The command was taken, and the outcome is not known yet.
     Later,
 }
@@ -89,19 +84,20 @@ pub async fn send(
         }
         Err(problem) => return Err(problem),
     };
-    let turns = appended.turn_ids.iter().map(|id| Uuid::try_parse(id).ok().map(TurnId::from_uuid));
     let stored = async {
         let mut connection = platform.database.connection().await?;
         event::by_numbers(&mut connection, caller.team(), session, &appended.numbers).await
     };
-    Ok(match stored.await {
-        Ok(events) => Accepted::Stored { events, turns: turns.collect() },
+    match stored.await {
+        // Without a session there is no log: this is a repeat, and the session was deleted since.
+        Ok(events) if events.is_empty() => Err(Problem::not_found("session", session)),
+        Ok(events) => Ok(Accepted::Stored(events)),
         // They are stored. A failure now would have them sent a second time.
         Err(failure) => {
             warn!(%failure, session.id = %session, "stored events cannot be read now");
-            Accepted::Later
+            Ok(Accepted::Later)
         }
-    })
+    }
 }
 
 /// The events as they will be stored, for a caller who is answered before they are; the number in the log is not known yet.

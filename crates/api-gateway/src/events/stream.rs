@@ -3,6 +3,7 @@
 use actix_web::http::header::{CACHE_CONTROL, HeaderName};
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse, get};
+use platform_core::failure::FailureKind;
 use platform_core::id::SessionId;
 
 use crate::caller::Caller;
@@ -25,8 +26,9 @@ const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
     ("Last-Event-ID" = Option<i64>, Header),
 ), responses(
     (status = 200, content_type = "text/event-stream", body = String),
-    (status = 400, body = ErrorEnvelope),
+    (status = 400, body = ErrorEnvelope, description = "Also `cursor_beyond_end`: the session has no event of that number yet"),
     (status = 404, body = ErrorEnvelope),
+    (status = 503, body = ErrorEnvelope, description = "This server ends; come again at once"),
 ))]
 #[get("/v1/sessions/{session_id}/events/stream")]
 pub async fn stream_events(
@@ -60,9 +62,20 @@ pub async fn stream(
             })?,
         ),
     };
-    let start = last_seen.map_or(Start::Now, |number: i64| Start::After(number.max(0)));
+    if last_seen.is_some_and(|number| number < 0) {
+        return Err(Problem::invalid(
+            "the number of an event is 1 or more, and 0 is the beginning",
+        ));
+    }
+    if platform.shutdown.is_cancelled() {
+        let message = "this server ends; another one has the stream";
+        return Err(Problem::new(FailureKind::Unavailable, message).retry_after(1));
+    }
+    let start = last_seen.map_or(Start::Now, Start::After);
     let feed = Feed::open(platform, caller, session, start, wanted).await?;
     Ok(HttpResponse::Ok()
+        // Whoever comes back after the end comes to where the balancer says, not to here by an old connection.
+        .force_close()
         .content_type("text/event-stream")
         .insert_header((CACHE_CONTROL, "no-cache"))
         .insert_header((UNBUFFERED, "no"))

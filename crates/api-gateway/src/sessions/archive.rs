@@ -29,7 +29,7 @@ pub async fn archive_session(
     let mut connection = platform.database.connection().await?;
     sessions::find(&mut connection, caller.team(), *id).await?;
     drop(connection);
-    let action = Action::Archive(ArchiveSession {});
+    let action = Action::Archive(ArchiveSession::default());
     let sent = platform.commands.send(minting.command_id(), caller.team(), *id, action).await?;
     let view = sessions::get::read(caller, &platform, *id).await?;
     Ok(match sent {

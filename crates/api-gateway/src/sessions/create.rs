@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use actix_web::http::StatusCode;
 use actix_web::web::Data;
 use actix_web::{HttpResponse, post};
 use chrono::{DateTime, Utc};
@@ -25,6 +26,7 @@ use crate::caller::Caller;
 use crate::commands::{Sent, unreadable};
 use crate::environments;
 use crate::events::incoming;
+use crate::idempotency;
 use crate::minting::Minting;
 use crate::platform::Platform;
 use crate::problem::{ErrorEnvelope, Problem};
@@ -78,9 +80,13 @@ pub async fn create_session(
     body: JsonWithEvents<CreateSessionBody>,
 ) -> Result<HttpResponse, Problem> {
     Ok(match create(caller, &platform, &minting, body.0).await? {
-        Created::Opened(view) | Created::Found(view) => HttpResponse::Ok().json(view),
-        Created::Later(view) => HttpResponse::Accepted().json(view),
+        Created::Opened(view) | Created::Found(view) => answer(StatusCode::OK, &view),
+        Created::Later(view) => answer(StatusCode::ACCEPTED, &view),
     })
+}
+
+pub fn answer(status: StatusCode, view: &SessionView) -> HttpResponse {
+    idempotency::about(view.id(), HttpResponse::build(status).json(view))
 }
 
 /// How a session came to be.
@@ -257,6 +263,7 @@ impl Opening {
             last_event: 0,
             journal_through: 0,
             usage: Usage::default(),
+            forked_from: None,
             created_at: now,
             updated_at: now,
             idle_since: Some(now),

@@ -7,7 +7,7 @@ use platform_core::agent::AgentSnapshot;
 use platform_core::harness::HarnessName;
 use platform_core::id::{EnvironmentId, SandboxId, SessionId};
 use platform_core::sandbox::{Startup, StartupPhase};
-use platform_core::session::{Session, SessionStatus, Usage};
+use platform_core::session::{ForkedFrom, Session, SessionStatus, Usage};
 use platform_storage::{Connection, sandbox};
 use serde::Serialize;
 use serde_json::Value;
@@ -44,6 +44,8 @@ pub struct SessionView {
     epoch: u64,
     /// The sandbox that is ready for turns, if any.
     sandbox_id: Option<SandboxId>,
+    /// Where it comes from, if it goes on from an earlier point of another session.
+    forked_from: Option<ForkedFrom>,
 }
 
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -75,6 +77,10 @@ pub struct StartupView {
 }
 
 impl SessionView {
+    pub fn id(&self) -> SessionId {
+        self.id
+    }
+
     /// Shows a session at `now`, without its place in the queue.
     pub fn new(session: Session, now: DateTime<Utc>) -> Self {
         let has_ended = session.status == SessionStatus::Terminated;
@@ -103,6 +109,7 @@ impl SessionView {
             startup: session.startup.map(|startup| StartupView { startup, position: None }),
             epoch: session.epoch.0,
             sandbox_id: session.sandbox_id,
+            forked_from: session.forked_from,
         }
     }
 

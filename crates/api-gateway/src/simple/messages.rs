@@ -1,4 +1,4 @@
-//! `/api/sessions/{session_id}/messages` and `/interrupt`
+//! `/api/sessions/{session_id}/messages`, `/confirmations` and `/interrupt`
 
 mod answer;
 
@@ -13,13 +13,15 @@ use platform_core::turn::StopReason;
 use platform_storage::Order;
 use platform_storage::event::EventFilter;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::SimpleList;
-use crate::body::JsonWithEvents;
+use crate::body::{Json, JsonWithEvents};
 use crate::caller::Caller;
 use crate::cursor::{Cursors, List};
+use crate::events::incoming::{self, Confirmation};
+use crate::events::list;
 use crate::events::send::{Accepted, send};
-use crate::events::{incoming, list};
 use crate::minting::Minting;
 use crate::platform::Platform;
 use crate::problem::Problem;
@@ -41,13 +43,26 @@ pub struct MessageTaken {
     turn_id: Option<TurnId>,
 }
 
-/// What the agent said until its turn ended.
+/// What the agent said until its turn ended, or came to stand still.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct MessageAnswered {
     text: String,
+    /// With `requires_action` the turn goes on once the calls of `waiting_for` are answered.
     stop_reason: StopReason,
     event_id: EventId,
     turn_id: TurnId,
+    waiting_for: Vec<WaitingCall>,
+}
+
+/// A call of the agent that somebody has to answer.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct WaitingCall {
+    event_id: EventId,
+    name: String,
+    #[schema(value_type = Object)]
+    input: Map<String, Value>,
+    /// The event that answers it: `user.tool_confirmation` or `user.custom_tool_result`.
+    answer_with: &'static str,
 }
 
 /// Sends a message. With `wait` the answer comes in the same call, if the turn ends in time.
@@ -55,7 +70,7 @@ pub struct MessageAnswered {
     ("wait" = Option<u64>, Query, description = "Seconds, at most 300"),
 ), responses(
     (status = 202, body = MessageTaken),
-    (status = 200, body = MessageAnswered, description = "With `wait`, when the turn has ended in time"),
+    (status = 200, body = MessageAnswered, description = "With `wait`, when the turn has ended or waits for an answer in time"),
 ))]
 #[post("/api/sessions/{session_id}/messages")]
 pub async fn send_message(
@@ -63,26 +78,34 @@ pub async fn send_message(
     platform: Data<Platform>,
     minting: Minting,
     id: Path<SessionId>,
-    mut query: Query,
+    query: Query,
     body: JsonWithEvents<SendMessageBody>,
 ) -> Result<HttpResponse, Problem> {
-    let wait = query.parsed::<u64>("wait")?.unwrap_or(0);
-    query.finish()?;
-    if wait > LONGEST_WAIT {
-        return Err(Problem::invalid("wait: at most 300 seconds"));
-    }
+    let wait = wait(query)?;
     let message = incoming::text_message(body.0.text, &minting)?;
-    let (event_id, turn_id) = send_one(caller, &platform, &minting, *id, message).await?;
-    let taken = MessageTaken { event_id, turn_id };
-    let Some(turn_id) = turn_id.filter(|_| wait > 0) else {
-        return Ok(HttpResponse::Accepted().json(taken));
-    };
-    let wait = Duration::from_secs(wait);
-    let answered = answer::wait_for(&platform, caller, *id, turn_id, event_id, wait).await?;
-    Ok(match answered {
-        Some(answer) => HttpResponse::Ok().json(answer),
-        None => HttpResponse::Accepted().json(taken),
-    })
+    send_and_wait(caller, &platform, &minting, *id, message, wait).await
+}
+
+/// Allows or denies a call that the agent's turn waits for. With `wait` the turn's answer comes in the same call.
+#[utoipa::path(tag = "simple", request_body = Confirmation, params(
+    ("wait" = Option<u64>, Query, description = "Seconds, at most 300"),
+), responses(
+    (status = 202, body = MessageTaken),
+    (status = 200, body = MessageAnswered, description = "With `wait`, when the turn has ended or waits for an answer in time"),
+    (status = 400, description = "Not understood, or no such call waits for it"),
+))]
+#[post("/api/sessions/{session_id}/confirmations")]
+pub async fn confirm(
+    caller: Caller,
+    platform: Data<Platform>,
+    minting: Minting,
+    id: Path<SessionId>,
+    query: Query,
+    body: Json<Confirmation>,
+) -> Result<HttpResponse, Problem> {
+    let wait = wait(query)?;
+    let confirmation = incoming::confirmation(body.0, &minting)?;
+    send_and_wait(caller, &platform, &minting, *id, confirmation, wait).await
 }
 
 /// Stops the turn that is under way.
@@ -99,6 +122,35 @@ pub async fn interrupt(
     Ok(HttpResponse::Accepted().json(MessageTaken { event_id, turn_id }))
 }
 
+fn wait(mut query: Query) -> Result<Duration, Problem> {
+    let wait = query.parsed::<u64>("wait")?.unwrap_or(0);
+    query.finish()?;
+    if wait > LONGEST_WAIT {
+        return Err(Problem::invalid("wait: at most 300 seconds"));
+    }
+    Ok(Duration::from_secs(wait))
+}
+
+async fn send_and_wait(
+    caller: Caller,
+    platform: &Platform,
+    minting: &Minting,
+    session: SessionId,
+    event: ClientEvent,
+    wait: Duration,
+) -> Result<HttpResponse, Problem> {
+    let (event_id, turn_id) = send_one(caller, platform, minting, session, event).await?;
+    let taken = MessageTaken { event_id, turn_id };
+    let Some(turn_id) = turn_id.filter(|_| !wait.is_zero()) else {
+        return Ok(HttpResponse::Accepted().json(taken));
+    };
+    let answered = answer::wait_for(platform, caller, session, turn_id, event_id, wait).await?;
+    Ok(match answered {
+        Some(answer) => HttpResponse::Ok().json(answer),
+        None => HttpResponse::Accepted().json(taken),
+    })
+}
+
 async fn send_one(
     caller: Caller,
     platform: &Platform,
@@ -108,9 +160,9 @@ async fn send_one(
 ) -> Result<(EventId, Option<TurnId>), Problem> {
     let sent = std::slice::from_ref(&event);
     Ok(match send(caller, platform, minting, session, sent).await? {
-        Accepted::Stored { events, turns } => {
-            let id = events.first().map_or(event.id, |stored| stored.id);
-            (id, turns.first().copied().flatten())
+        Accepted::Stored(events) => {
+            let stored = events.first();
+            (stored.map_or(event.id, |stored| stored.id), stored.and_then(|stored| stored.turn_id))
         }
         Accepted::Later => (event.id, None),
     })

@@ -1,5 +1,6 @@
 //! `/api/sessions`
 
+use actix_web::http::StatusCode;
 use actix_web::web::{self, Data, Path};
 use actix_web::{HttpRequest, HttpResponse, delete, get, post};
 use platform_core::id::{AgentId, EnvironmentId, SessionId};
@@ -15,7 +16,7 @@ use crate::minting::Minting;
 use crate::platform::Platform;
 use crate::problem::Problem;
 use crate::query::Query;
-use crate::sessions::create::{CreateSessionBody, Created};
+use crate::sessions::create::{CreateSessionBody, Created, answer};
 use crate::sessions::{self, SessionView};
 
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
@@ -61,9 +62,9 @@ pub async fn create_session(
         budget: None,
     };
     Ok(match sessions::create::create(caller, &platform, &minting, body).await? {
-        Created::Opened(view) => HttpResponse::Created().json(view),
-        Created::Found(view) => HttpResponse::Ok().json(view),
-        Created::Later(view) => HttpResponse::Accepted().json(view),
+        Created::Opened(view) => answer(StatusCode::CREATED, &view),
+        Created::Found(view) => answer(StatusCode::OK, &view),
+        Created::Later(view) => answer(StatusCode::ACCEPTED, &view),
     })
 }
 

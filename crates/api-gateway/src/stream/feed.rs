@@ -8,13 +8,15 @@ use bytes::{Bytes, BytesMut};
 use futures::Stream;
 use platform_core::id::{EventId, SessionId};
 use platform_core::session::SessionStatus;
-use platform_storage::{StorageError, event, session};
-use tokio::sync::{broadcast::error::RecvError, watch};
+use platform_storage::session;
+use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::warn;
 
+use super::backlog::FellBehind;
 use super::frame::{self, EventFrame};
 use super::hub::{Signal, Subscription};
+use super::log;
 use super::preview::{PreviewKind, Previews};
 use crate::caller::Caller;
 use crate::platform::Platform;
@@ -25,9 +27,7 @@ use crate::sessions;
 const CHECK_EVERY: Duration = Duration::from_secs(3);
 /// Every third check is a heartbeat, which looks into the log as well: announcements are only hints.
 const CHECKS_PER_HEARTBEAT: u32 = 3;
-/// Events read from the log at a time.
-const LOG_PAGE: i64 = 500;
-/// Frames that go out together, in bytes, while the log is replayed.
+/// Frames that go out together, in bytes.
 const CHUNK: usize = 64 * 1024;
 const RETRY_LOG_AFTER: Duration = Duration::from_secs(1);
 
@@ -38,6 +38,16 @@ pub enum Start {
     Now,
     /// With everything after the event of this number.
     After(i64),
+}
+
+/// How the reader keeps up with what happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// It has not seen the log up to now yet. Previews would come too early.
+    Replaying,
+    Live,
+    /// Announcements were lost to it, and it has not caught up since.
+    CatchingUp,
 }
 
 pub struct Feed {
@@ -51,8 +61,7 @@ pub struct Feed {
     shown: i64,
     /// The log may hold more than was shown.
     is_behind: bool,
-    /// Whether the reader has seen the log up to now once. Before that, previews would come too early.
-    is_live: bool,
+    pace: Pace,
     ready: VecDeque<Bytes>,
     has_ended: bool,
     checks: Interval,
@@ -80,7 +89,10 @@ impl Feed {
 
         let shown = match start {
             Start::Now => now.last_event,
-            Start::After(number) => number.min(now.last_event),
+            Start::After(number) if number > now.last_event => {
+                return Err(beyond_end(number, now.last_event));
+            }
+            Start::After(number) => number,
         };
         let is_behind = shown < now.last_event;
         let mut checks = interval(CHECK_EVERY);
@@ -96,7 +108,7 @@ impl Feed {
             previews,
             shown,
             is_behind,
-            is_live: false,
+            pace: Pace::Replaying,
             ready: VecDeque::from([frame::RETRY]),
             has_ended: now.status == SessionStatus::Terminated && !is_behind,
             checks,
@@ -118,7 +130,22 @@ impl Feed {
             }
             self.advance().await;
         }
+        self.take_what_is_there();
         self.take_ready()
+    }
+
+    /// A burst goes out in few writes.
+    fn take_what_is_there(&mut self) {
+        let mut bytes: usize = self.ready.iter().map(Bytes::len).sum();
+        while bytes < CHUNK
+            && self.pace == Pace::Live
+            && !(self.is_behind || self.has_ended)
+            && let Ok(Some(signal)) = self.subscription.take()
+        {
+            let known = self.ready.len();
+            self.take(signal);
+            bytes += self.ready.iter().skip(known).map(Bytes::len).sum::<usize>();
+        }
     }
 
     fn take_ready(&mut self) -> Option<Bytes> {
@@ -136,29 +163,38 @@ impl Feed {
     }
 
     async fn advance(&mut self) {
+        if self.platform.shutdown.is_cancelled() {
+            return self.say_farewell();
+        }
         if self.is_behind {
             return self.read_log().await;
         }
-        if !self.is_live {
-            self.is_live = true;
+        if self.pace == Pace::Replaying {
+            self.pace = Pace::Live;
             self.ready.extend(self.previews.so_far());
             return;
         }
+        if self.subscription.is_up_to_date() {
+            self.pace = Pace::Live;
+        }
         let shutdown = self.platform.shutdown.clone();
         tokio::select! {
-            signal = self.subscription.next() => self.take(signal),
+            signal = self.subscription.next() => match signal {
+                Ok(signal) => self.take(signal),
+                Err(FellBehind) => self.fall_behind(),
+            },
             changed = self.interruptions.changed() => {
                 self.is_behind = true;
                 self.has_ended |= changed.is_err();
             }
             _ = self.checks.tick() => self.check().await,
-            () = shutdown.cancelled() => self.has_ended = true,
+            () = shutdown.cancelled() => self.say_farewell(),
         }
     }
 
-    fn take(&mut self, signal: Result<Signal, RecvError>) {
+    fn take(&mut self, signal: Signal) {
         match signal {
-            Ok(Signal::Committed(frame)) => {
+            Signal::Committed(frame) => {
                 if frame.number <= self.shown {
                     self.close_previews(&frame);
                 } else if frame.number == self.shown + 1 || frame.is_deletion {
@@ -167,16 +203,28 @@ impl Feed {
                     self.is_behind = true;
                 }
             }
-            Ok(Signal::Preview(part)) => self.ready.extend(self.previews.take(&part)),
-            Err(RecvError::Lagged(_)) if self.is_live => {
-                self.platform.figures.slow_readers.inc();
-                self.ready.extend(frame::overloaded(self.shown));
-                self.has_ended = true;
-            }
-            // While the log was replayed; it has what was missed.
-            Err(RecvError::Lagged(_)) => self.is_behind = true,
-            Err(RecvError::Closed) => self.has_ended = true,
+            Signal::Preview(part) => self.ready.extend(self.previews.take(&part)),
         }
+    }
+
+    /// A burst, or a long replay: the log has the events that were missed. Who falls behind again before having caught up is too slow.
+    fn fall_behind(&mut self) {
+        if self.pace == Pace::CatchingUp {
+            self.platform.figures.slow_readers.inc();
+            self.ready.extend(frame::overloaded(self.shown));
+            self.has_ended = true;
+            return;
+        }
+        self.pace = Pace::CatchingUp;
+        self.subscription.skip();
+        self.is_behind = true;
+    }
+
+    /// Spread a little, so that not all readers of this process come to the next one in the same moment.
+    fn say_farewell(&mut self) {
+        let chance = self.platform.ids.uuid().as_bytes().last().copied().unwrap_or_default();
+        self.ready.push_back(frame::farewell(100 + 2 * u16::from(chance)));
+        self.has_ended = true;
     }
 
     fn show(&mut self, frame: &EventFrame) {
@@ -188,22 +236,16 @@ impl Feed {
 
     fn close_previews(&mut self, frame: &EventFrame) {
         let next = self.previews.committed(frame);
-        if self.is_live {
+        if self.pace != Pace::Replaying {
             self.ready.extend(next);
         }
     }
 
     async fn read_log(&mut self) {
-        let read = async {
-            let mut connection = self.platform.database.connection().await?;
-            let (from, to) = (self.shown + 1, self.shown + LOG_PAGE);
-            event::range(&mut connection, self.caller.team(), self.session, from, to).await
-        };
-        let events: Result<_, StorageError> = read.await;
-        match events {
-            Ok(events) => {
-                self.is_behind = i64::try_from(events.len()) == Ok(LOG_PAGE);
-                for event in &events {
+        match log::read_after(&self.platform, self.caller, self.session, self.shown).await {
+            Ok(piece) => {
+                self.is_behind = piece.is_more;
+                for event in &piece.events {
                     match EventFrame::from_event(event) {
                         Ok(frame) => self.show(&frame),
                         Err(failure) => {
@@ -248,6 +290,13 @@ impl Feed {
             }
         }
     }
+}
+
+fn beyond_end(number: i64, last: i64) -> Problem {
+    let message = format!(
+        "the session has no event {number} to go on after; its last one is {last}, and 0 is the beginning"
+    );
+    Problem::invalid(message).with_code("cursor_beyond_end")
 }
 
 impl Drop for Feed {

@@ -70,6 +70,14 @@ impl EventFrame {
     }
 }
 
+/// The process ends. Whoever resumes streams by itself comes back after `milliseconds`, and finds another one.
+pub fn farewell(milliseconds: u16) -> Bytes {
+    format!(
+        ": this server ends; open the stream again with Last-Event-ID\nretry: {milliseconds}\n\n"
+    )
+    .into()
+}
+
 /// The session is gone, and nobody told in time.
 pub fn deleted(id: EventId) -> Bytes {
     let event = json!({"id": id, "type": "session.deleted", "processed_at": null});

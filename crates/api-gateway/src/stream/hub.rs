@@ -8,16 +8,15 @@ use platform_messaging::proto::event::{EventsCommitted, Preview};
 use platform_messaging::topology::{EVENTS, PREVIEWS};
 use platform_messaging::{Broker, Incoming, OwnQueue, Verdict, decode};
 use tokio::runtime::Handle;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 use uuid::Uuid;
 
+use super::backlog::{Backlog, FellBehind, Place};
 use super::frame::EventFrame;
 use super::preview::{Part, PreviewKind, Previews};
 
-/// How far a reader may fall behind.
-const BACKLOG: usize = 1024;
 const PREFETCH: u16 = 256;
 
 /// Something that a session's readers are told.
@@ -25,6 +24,18 @@ const PREFETCH: u16 = 256;
 pub enum Signal {
     Committed(Arc<EventFrame>),
     Preview(Arc<Part>),
+}
+
+impl Signal {
+    /// Bytes that it keeps in memory, roughly.
+    fn size(&self) -> usize {
+        const AROUND: usize = 256;
+        AROUND
+            + match self {
+                Self::Committed(frame) => frame.bytes.len(),
+                Self::Preview(part) => part.length(),
+            }
+    }
 }
 
 /// Cheap to clone.
@@ -42,7 +53,7 @@ struct Listened {
 }
 
 struct Topic {
-    sender: broadcast::Sender<Signal>,
+    backlog: Backlog<Signal>,
     previews: Mutex<Previews>,
     /// Held while bindings are made or taken back, so that the two never cross.
     binding: tokio::sync::Mutex<()>,
@@ -69,12 +80,12 @@ impl Hub {
     ///
     /// While the broker is away nothing is told, and [`Subscription::interruptions`] says when to look into the log.
     pub async fn subscribe(&self, session: SessionId) -> Subscription {
-        let (topic, receiver) = self.join(session);
+        let (topic, place) = self.join(session);
         let subscription = Subscription {
             hub: self.clone(),
             session,
             topic: topic.clone(),
-            receiver,
+            place,
             interruptions: self.queue.interruptions(),
         };
         let _bound = topic.binding.lock().await;
@@ -88,11 +99,11 @@ impl Hub {
         subscription
     }
 
-    fn join(&self, session: SessionId) -> (Arc<Topic>, broadcast::Receiver<Signal>) {
+    fn join(&self, session: SessionId) -> (Arc<Topic>, Place) {
         let mut topics = lock(&self.topics);
         let listened = topics.entry(session).or_insert_with(|| Listened {
             topic: Arc::new(Topic {
-                sender: broadcast::Sender::new(BACKLOG),
+                backlog: Backlog::default(),
                 previews: Mutex::new(Previews::wanting(vec![
                     PreviewKind::Message,
                     PreviewKind::Thinking,
@@ -102,7 +113,7 @@ impl Hub {
             listeners: 0,
         });
         listened.listeners += 1;
-        (listened.topic.clone(), listened.topic.sender.subscribe())
+        (listened.topic.clone(), listened.topic.backlog.join())
     }
 
     fn leave(&self, session: SessionId) {
@@ -142,7 +153,7 @@ pub struct Subscription {
     hub: Hub,
     session: SessionId,
     topic: Arc<Topic>,
-    receiver: broadcast::Receiver<Signal>,
+    place: Place,
     interruptions: watch::Receiver<u64>,
 }
 
@@ -152,18 +163,39 @@ impl Subscription {
     /// Signals from before are dropped, because the previews contain them already. The log has the events among them.
     pub fn previews(&mut self, wanted: Vec<PreviewKind>) -> Previews {
         let previews = lock(&self.topic.previews);
-        self.receiver = self.receiver.resubscribe();
+        self.topic.backlog.skip(&mut self.place);
         previews.join(wanted)
     }
 
-    /// The next signal; `Lagged` when some were lost because they were not taken in time.
-    pub async fn next(&mut self) -> Result<Signal, broadcast::error::RecvError> {
-        self.receiver.recv().await
+    /// The next signal.
+    pub async fn next(&mut self) -> Result<Signal, FellBehind> {
+        self.topic.backlog.next(&mut self.place).await
+    }
+
+    /// The next signal, if it is there already.
+    pub fn take(&mut self) -> Result<Option<Signal>, FellBehind> {
+        self.topic.backlog.take(&mut self.place)
+    }
+
+    /// Whether everything so far was taken.
+    pub fn is_up_to_date(&self) -> bool {
+        self.topic.backlog.is_taken(&self.place)
+    }
+
+    /// Goes on with what comes from now on, after having fallen behind. The log has the events that were missed.
+    pub fn skip(&mut self) {
+        self.topic.backlog.skip(&mut self.place);
     }
 
     /// Waits until something was committed, or may have been.
     pub async fn committed(&mut self) {
-        while let Ok(Signal::Preview(_)) = self.next().await {}
+        loop {
+            match self.next().await {
+                Ok(Signal::Preview(_)) => {}
+                Ok(Signal::Committed(_)) => return,
+                Err(FellBehind) => return self.skip(),
+            }
+        }
     }
 
     /// Changes whenever something may have been missed.
@@ -174,6 +206,7 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
+        self.topic.backlog.leave(&self.place);
         self.hub.leave(self.session);
     }
 }
@@ -215,8 +248,8 @@ impl Topic {
     }
 
     fn tell(&self, signal: Signal) {
-        // An error means that nobody listens any more.
-        let _told = self.sender.send(signal);
+        let bytes = signal.size();
+        self.backlog.push(signal, bytes);
     }
 }
 

@@ -61,6 +61,11 @@ impl Part {
             offset: usize::try_from(preview.offset).ok()?,
         })
     }
+
+    /// Bytes of its text.
+    pub fn length(&self) -> usize {
+        self.text.as_ref().map_or(0, String::len)
+    }
 }
 
 /// A preview so far.

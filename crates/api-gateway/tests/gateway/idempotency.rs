@@ -1,6 +1,7 @@
 //! One request, one effect.
 
 use futures::future::join_all;
+use reqwest::Method;
 use serde_json::json;
 
 use crate::support::Gateway;
@@ -86,4 +87,33 @@ async fn a_repeated_key_is_the_same_key_although_it_is_kept_nowhere() {
     other.refused(409);
     let key = first.ok()["key"].as_str().unwrap().to_owned();
     gateway.with_key(&key).get("/v1/agents").await.ok();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_repeat_a_sessions_content_are_forgotten_with_it() {
+    let gateway = Gateway::start().await;
+    let team = gateway.team("a").await;
+    let agent = team.new_agent().await;
+    let body = json!({"agent": agent["id"], "title": "planted"});
+    let session = team.post_once("/v1/sessions", "k1", body).await.ok();
+    let path = format!("/v1/sessions/{}", session["id"].as_str().unwrap());
+    let events = json!({"events": [{"type": "user.message", "content": "planted"}]});
+    team.post_once(&format!("{path}/events"), "k2", events.clone()).await.ok();
+    let fork = team.post_once(&format!("{path}/fork"), "k3", json!({})).await.ok();
+    let simple = format!("/api/sessions/{}/messages", session["id"].as_str().unwrap());
+    team.post_once(&simple, "k4", json!({"text": "planted"})).await.ok();
+    assert_eq!(gateway.kept_answers().await, 4);
+
+    let delete = || team.request(&Method::DELETE, &path).header("idempotency-key", "k5").send();
+    let deleted = delete().await.unwrap();
+    assert_eq!(deleted.status().as_u16(), 200);
+    // The fork's, and that of the deletion.
+    assert_eq!(gateway.kept_answers().await, 2);
+    let again = delete().await.unwrap();
+    assert_eq!(again.status().as_u16(), 200);
+    assert_eq!(again.headers()["idempotent-replayed"], "true");
+    team.post_once(&format!("{path}/events"), "k2", events).await.refused(404);
+    let repeated = format!("/v1/sessions/{}", fork["id"].as_str().unwrap());
+    team.delete(&repeated).await.ok();
+    assert_eq!(gateway.kept_answers().await, 1);
 }

@@ -17,8 +17,8 @@ async fn every_route_answers_404_for_another_teams_id() {
         "environment_id" => session["environment_id"].as_str(),
         "session_id" => session["id"].as_str(),
         "sandbox_id" => Some(sandbox.as_str()),
-        // Only the administrator may name it.
-        "api_key_id" => None,
+        // Only the administrator may name them; a team's key is forbidden to.
+        "api_key_id" | "team_id" => None,
         other => panic!("{other} is new: say whose it is"),
     };
     let document = gateway.anonymous().get("/openapi.json").await.ok();
@@ -55,6 +55,8 @@ fn body(path: &str) -> Value {
         json!({"events": [{"type": "user.message", "content": "x"}]})
     } else if path.ends_with("/messages") {
         json!({"text": "x"})
+    } else if path.ends_with("/confirmations") {
+        json!({"tool_use_id": "sevt_01935a7e7c1b7e2a8f000123456789ab", "result": "allow"})
     } else {
         json!({})
     }

@@ -3,11 +3,17 @@
 #[cfg(test)]
 mod agents;
 #[cfg(test)]
+mod approvals;
+#[cfg(test)]
 mod definitions;
+#[cfg(test)]
+mod drain;
 #[cfg(test)]
 mod errors;
 #[cfg(test)]
 mod events;
+#[cfg(test)]
+mod forks;
 #[cfg(test)]
 mod idempotency;
 #[cfg(test)]
@@ -16,6 +22,8 @@ mod isolation;
 mod keys;
 #[cfg(test)]
 mod openapi;
+#[cfg(test)]
+mod replicas;
 #[cfg(test)]
 mod sandboxes;
 #[cfg(test)]
@@ -26,3 +34,5 @@ mod simple;
 mod streams;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod teams;

@@ -153,30 +153,94 @@ async fn a_revoked_key_ends_its_streams() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_that_is_too_slow_is_told_and_left() {
-    const EVENTS: usize = 3000;
+async fn a_reader_who_was_held_up_once_reads_the_rest_from_the_log() {
+    const EVENTS: i64 = 3000;
     let gateway = Gateway::start().await;
     let team = gateway.team("a").await;
     let session = team.new_session().await;
     let id = session["id"].as_str().unwrap();
     let mut stream = team.stream(&format!("/v1/sessions/{id}/events/stream")).await;
-    let long = agent_says(&"x".repeat(10_000));
-    let (team_id, events) = gateway.fake.commit(id, vec![long; EVENTS]).await;
-    for some in events.chunks(50) {
-        gateway.fake.announce(team_id, id.parse().unwrap(), some).await;
+    // More than connections and backlog hold.
+    gateway.fake.burst(id, usize::try_from(EVENTS).unwrap()).await;
+    for number in 1..=EVENTS {
+        assert_eq!(stream.frame().await.id, Some(number));
     }
+    gateway.fake.tell(id, vec![agent_says("live again")]).await;
+    assert_eq!(stream.frame().await.id, Some(EVENTS + 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_is_too_slow_is_told_and_left() {
+    const BURST: usize = 3000;
+    let gateway = Gateway::start().await;
+    let team = gateway.team("a").await;
+    let session = team.new_session().await;
+    let id = session["id"].as_str().unwrap();
+    let path = format!("/v1/sessions/{id}/events/stream");
+    let mut stream = team.stream(&path).await;
+    let mut written = 0;
     let mut read = 0;
+    // It reads, but never as much as is written.
     let gap = loop {
-        let frame = stream.frame().await;
-        if frame.name == "gap" {
-            break frame;
+        gateway.fake.burst(id, BURST).await;
+        written += BURST;
+        let frames = loop {
+            let frame = stream.frame().await;
+            if frame.name == "gap" || read + 1000 > i64::try_from(written).unwrap() {
+                break frame;
+            }
+            read += 1;
+            assert_eq!(frame.id, Some(read));
+        };
+        if frames.name == "gap" {
+            break frames;
         }
         read += 1;
+        assert!(written < 20 * BURST, "it was never left");
     };
-    assert!(read < i64::try_from(EVENTS).unwrap(), "all of them were read");
     assert_eq!(gap.data["last_event_id"], read);
     assert_eq!(stream.frame().await.data["error"]["type"], "overloaded_error");
     assert_eq!(stream.next().await, None);
+    let request = team.request(&Method::GET, &path).header("last-event-id", read.to_string());
+    let mut resumed = OpenStream::open(request).await;
+    gateway.fake.tell(id, vec![agent_says("more")]).await;
+    assert_eq!(resumed.frame().await.id, Some(read + 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_that_the_log_has_not_reached_is_refused() {
+    let gateway = Gateway::start().await;
+    let team = gateway.team("a").await;
+    let session = team.new_session().await;
+    let id = session["id"].as_str().unwrap();
+    let path = format!("/v1/sessions/{id}/events/stream");
+    gateway.fake.tell(id, vec![agent_says("1"), agent_says("2")]).await;
+    let refused = team.get(&format!("{path}?after=3")).await.refused(400);
+    assert_eq!(refused["error"]["details"]["error_code"], "cursor_beyond_end");
+    let request = team.request(&Method::GET, &path).header("last-event-id", "99");
+    assert_eq!(request.send().await.unwrap().status().as_u16(), 400);
+    team.get(&format!("{path}?after=-1")).await.refused(400);
+    team.get(&format!("{path}?after=x")).await.refused(400);
+    let mut at_the_end = team.stream(&format!("{path}?after=2")).await;
+    gateway.fake.tell(id, vec![agent_says("3")]).await;
+    assert_eq!(at_the_end.frame().await.short(), "agent.message 3");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn text_whose_beginning_nobody_heard_is_shown_from_the_next_event_on() {
+    let gateway = Gateway::start().await;
+    let team = gateway.team("a").await;
+    let session = team.new_session().await;
+    let id = session["id"].as_str().unwrap();
+    let path = format!("/v1/sessions/{id}/events/stream?event_deltas[]=agent.message");
+    let mut stream = team.stream(&path).await;
+    let [begun, next] = [(); 2].map(|()| EventId::from_uuid(Uuid::now_v7()));
+    gateway.fake.preview(id, begun, Some("lo"), 3).await;
+    let (team_id, events) = gateway.fake.commit_as(id, vec![(begun, agent_says("hello"))]).await;
+    gateway.fake.announce(team_id, id.parse().unwrap(), &events).await;
+    gateway.fake.preview(id, next, None, 0).await;
+    gateway.fake.preview(id, next, Some("hi"), 0).await;
+    assert_eq!(stream.shorts(3).await, ["agent.message 1", "event_start", "event_delta"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

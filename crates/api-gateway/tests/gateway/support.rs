@@ -4,9 +4,12 @@ mod actor;
 mod fake_litellm;
 mod fake_session_service;
 mod gateway;
+mod process;
 mod stream;
 
 pub use actor::Actor;
 pub use fake_session_service::FakeSessionService;
 pub use gateway::Gateway;
+use gateway::MASTER_KEY;
+pub use process::GatewayProcess;
 pub use stream::OpenStream;

@@ -55,6 +55,11 @@ impl Actor {
         Self { client, url: url.to_owned(), key: key.map(str::to_owned) }
     }
 
+    /// The same one, who calls another gateway.
+    pub fn at(&self, url: &str) -> Self {
+        Self { url: url.to_owned(), ..self.clone() }
+    }
+
     pub fn request(&self, method: &Method, path: &str) -> RequestBuilder {
         let request = self.client.request(method.clone(), format!("{}{path}", self.url));
         match &self.key {

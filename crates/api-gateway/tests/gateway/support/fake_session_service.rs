@@ -1,13 +1,15 @@
 //! A fake session-service: the real rules of a conversation without sandboxes, and a hand to play the agent.
 
+mod fork;
+mod sandbox;
+
 use std::sync::Arc;
 
 use platform_core::clock::Clock;
-use platform_core::conversation::{Conversation, Moment};
-use platform_core::environment::SandboxSpec;
-use platform_core::id::{CommandId, EventId, Id, SandboxId, SessionId, TeamId, TurnId};
-use platform_core::sandbox::{Backend, Epoch, Sandbox, SandboxState};
-use platform_core::session::{Event, EventBody, Session, SessionStatus, Usage};
+use platform_core::conversation::{Conversation, Moment, Unfinished};
+use platform_core::id::{CommandId, EventId, Id, SessionId, TeamId, TurnId};
+use platform_core::sandbox::Epoch;
+use platform_core::session::{ContentBlock, Event, EventBody, Session, SessionStatus, Usage};
 use platform_core::turn::{StopReason, TurnState};
 use platform_messaging::proto::event::{CommittedEvent, EventsCommitted, Preview};
 use platform_messaging::proto::session::session_command::Action;
@@ -18,7 +20,7 @@ use platform_messaging::proto::session::{
 use platform_messaging::topology::{self, Queue, kind};
 use platform_messaging::{Broker, Incoming, Outgoing, Verdict, decode, encode};
 use platform_runtime::clock::{SystemClock, SystemIds};
-use platform_storage::{Database, command_answer, event, sandbox, session, turn};
+use platform_storage::{Database, command_answer, event, idempotency, session, turn};
 use secrecy::SecretString;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
@@ -76,6 +78,9 @@ impl FakeSessionService {
         if let Action::Open(open) = action {
             return self.open(team, id, open).await;
         }
+        if let Action::Fork(fork) = action {
+            return self.fork(team, id, fork).await;
+        }
         let Some(mut conversation) = self.take_up(team, id).await else {
             return refused("not_found", "session_not_found", "there is no such session");
         };
@@ -98,17 +103,19 @@ impl FakeSessionService {
                 Outcome::Done(Done {})
             }
             Action::Archive(_) => {
-                conversation.archive(moment);
+                conversation.archive(Unfinished::default(), moment);
                 Outcome::Done(Done {})
             }
             Action::Delete(_) => {
                 let number = conversation.session().last_event + 1;
                 let mut connection = self.database.connection().await.unwrap();
+                idempotency::forget_session(&mut connection, team, id).await.unwrap();
                 session::delete(&mut connection, team, id).await.unwrap();
                 let announced = vec![an_event(number, EventBody::SessionDeleted {})];
                 return Settled { outcome: Outcome::Done(Done {}), announced };
             }
             Action::Open(_)
+            | Action::Fork(_)
             | Action::AppendJournal(_)
             | Action::ReportStartup(_)
             | Action::ReportLoss(_)
@@ -148,6 +155,7 @@ impl FakeSessionService {
             last_event: 0,
             journal_through: 0,
             usage: Usage::default(),
+            forked_from: None,
             created_at: moment.now,
             updated_at: moment.now,
             idle_since: Some(moment.now),
@@ -162,18 +170,18 @@ impl FakeSessionService {
     async fn take_up(&self, team: TeamId, id: SessionId) -> Option<Conversation> {
         let mut connection = self.database.connection().await.unwrap();
         let session = session::find(&mut connection, team, id).await.unwrap()?;
-        let open = turn::open_turns(&mut connection, team, id).await.unwrap();
-        let last = turn::last_ordinal(&mut connection, team, id).await.unwrap();
+        let open = turn::open_turns(&connection, team, id).await.unwrap();
+        let last = turn::last_ordinal(&connection, team, id).await.unwrap();
         Some(Conversation::resume(session, open, last))
     }
 
     async fn store(&self, conversation: Conversation) -> Vec<Event> {
         let (session, changes) = conversation.into_parts();
         let (team, id, now) = (session.team_id, session.id, SystemClock.now());
-        let mut connection = self.database.connection().await.unwrap();
-        session::update(&mut connection, &session).await.unwrap();
-        turn::save(&mut connection, team, id, changes.turns.values()).await.unwrap();
-        event::append(&mut connection, team, id, now, &changes.events).await.unwrap();
+        let connection = self.database.connection().await.unwrap();
+        session::update(&connection, &session).await.unwrap();
+        turn::save(&connection, team, id, changes.turns.values()).await.unwrap();
+        event::append(&connection, team, id, now, &changes.events).await.unwrap();
         changes.events
     }
 
@@ -210,7 +218,7 @@ impl FakeSessionService {
         let mut connection = self.database.connection().await.unwrap();
         let team = self.team_of(id).await;
         let mut session = session::find(&mut connection, team, id).await.unwrap().unwrap();
-        let turn = turn::open_turns(&mut connection, team, id).await.unwrap();
+        let turn = turn::open_turns(&connection, team, id).await.unwrap();
         let turn_id = turn.first().map(|turn| turn.id);
         let mut events = Vec::new();
         for (event_id, body) in bodies {
@@ -218,8 +226,8 @@ impl FakeSessionService {
             let event = Event { id: event_id, turn_id, ..an_event(session.last_event, body) };
             events.push(event);
         }
-        session::update(&mut connection, &session).await.unwrap();
-        event::append(&mut connection, team, id, SystemClock.now(), &events).await.unwrap();
+        session::update(&connection, &session).await.unwrap();
+        event::append(&connection, team, id, SystemClock.now(), &events).await.unwrap();
         (team, events)
     }
 
@@ -230,6 +238,16 @@ impl FakeSessionService {
         events
     }
 
+    /// Plays the agent: many long events at once.
+    pub async fn burst(&self, session: &str, count: usize) {
+        let text = ContentBlock::text("x".repeat(10_000));
+        let long = EventBody::AgentMessage { content: vec![text] };
+        let (team, events) = self.commit(session, vec![long; count]).await;
+        for some in events.chunks(50) {
+            self.announce(team, session.parse().unwrap(), some).await;
+        }
+    }
+
     /// Plays the agent: a turn ends.
     pub async fn end_turn(&self, session: &str, id: TurnId, reason: StopReason) {
         let session: SessionId = session.parse().unwrap();
@@ -237,36 +255,7 @@ impl FakeSessionService {
         let mut connection = self.database.connection().await.unwrap();
         let mut ended = turn::find(&mut connection, team, id).await.unwrap().unwrap();
         ended.state = TurnState::Ended { reason, at: SystemClock.now() };
-        turn::save(&mut connection, team, session, [&ended]).await.unwrap();
-    }
-
-    /// Plays sandbox-service: the session's sandbox waits for room.
-    pub async fn give_sandbox(&self, session: &str) -> SandboxId {
-        let id: SessionId = session.parse().unwrap();
-        let team = self.team_of(id).await;
-        let mut connection = self.database.connection().await.unwrap();
-        let session = session::find(&mut connection, team, id).await.unwrap().unwrap();
-        let queued = Sandbox {
-            id: SandboxId::from_uuid(Uuid::now_v7()),
-            team_id: Some(team),
-            session_id: Some(id),
-            agent_id: Some(session.agent_id),
-            epoch: Some(session.epoch),
-            environment_id: session.environment_id,
-            harness: session.agent.definition.harness,
-            backend: Backend::Local,
-            host: "a machine".to_owned(),
-            state: SandboxState::Queued,
-            spec: SandboxSpec::default(),
-            detail: serde_json::json!({}),
-            token_hash: None,
-            exit_reason: None,
-            created_at: SystemClock.now(),
-            ready_at: None,
-            gone_at: None,
-        };
-        sandbox::insert_queued(&mut connection, &queued).await.unwrap();
-        queued.id
+        turn::save(&connection, team, session, [&ended]).await.unwrap();
     }
 
     /// Plays the agent: a piece of text, or the announcement of it.

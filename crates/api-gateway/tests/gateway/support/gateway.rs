@@ -26,9 +26,9 @@ use serde_json::json;
 use test_support::{TestBroker, TestDatabase};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{Actor, FakeSessionService, fake_litellm};
+use super::{Actor, FakeSessionService, GatewayProcess, fake_litellm};
 
-const MASTER_KEY: &str = "the-administrator-of-a-test";
+pub const MASTER_KEY: &str = "the-administrator-of-a-test";
 
 /// A gateway with a database and a broker of its own. Everything ends when it is dropped.
 pub struct Gateway {
@@ -37,7 +37,7 @@ pub struct Gateway {
     pub test_broker: TestBroker,
     pub fake: FakeSessionService,
     _end: DropGuard,
-    _database: Option<TestDatabase>,
+    database: Option<TestDatabase>,
 }
 
 impl Gateway {
@@ -69,7 +69,7 @@ impl Gateway {
         broker.declare_topology().await.unwrap();
         let fake = FakeSessionService::new(database.clone(), test_broker.url(), end.clone()).await;
         let url = serve(database, &broker, &end);
-        Self { url, broker, test_broker, fake, _end: end.drop_guard(), _database: test_database }
+        Self { url, broker, test_broker, fake, _end: end.drop_guard(), database: test_database }
     }
 
     pub fn anonymous(&self) -> Actor {
@@ -84,6 +84,27 @@ impl Gateway {
         self.with_key(MASTER_KEY)
     }
 
+    /// Another gateway beside it.
+    pub async fn replica(&self) -> Replica {
+        let end = CancellationToken::new();
+        let database = Database::connect(self.database.as_ref().unwrap().url(), 4).unwrap();
+        let address = SecretString::from(self.test_broker.url());
+        let broker = Broker::connect(&address, "replica-test").await.unwrap();
+        Replica { url: serve(database, &broker, &end), _end: end.drop_guard() }
+    }
+
+    /// Another gateway beside it, in a process of its own.
+    pub async fn process(&self) -> GatewayProcess {
+        GatewayProcess::start(self.database.as_ref().unwrap().url(), self.test_broker.url()).await
+    }
+
+    /// How many requests with an `Idempotency-Key` have their answer kept.
+    pub async fn kept_answers(&self) -> i64 {
+        let database = self.database.as_ref().unwrap().connect().await.unwrap();
+        let query = "select count(*) from idempotency_keys where response is not null";
+        database.query_one(query, &[]).await.unwrap().get(0)
+    }
+
     /// The holder of a key of a new team.
     pub async fn team(&self, name: &str) -> Actor {
         let administrator = self.administrator();
@@ -92,6 +113,12 @@ impl Gateway {
         let key = administrator.post("/v1/api_keys", key).await.ok();
         self.with_key(key["key"].as_str().unwrap())
     }
+}
+
+/// A further gateway, which ends when it is dropped.
+pub struct Replica {
+    pub url: String,
+    _end: DropGuard,
 }
 
 fn serve(database: Database, broker: &Broker, end: &CancellationToken) -> String {

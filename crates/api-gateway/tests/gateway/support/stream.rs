@@ -13,6 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub struct OpenStream {
     bytes: Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>,
     text: String,
+    comments: String,
 }
 
 /// One frame with data.
@@ -36,7 +37,11 @@ impl OpenStream {
         assert_eq!(response.status().as_u16(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         assert_eq!(response.headers()["x-accel-buffering"], "no");
-        Self { bytes: Box::pin(response.bytes_stream()), text: String::new() }
+        Self {
+            bytes: Box::pin(response.bytes_stream()),
+            text: String::new(),
+            comments: String::new(),
+        }
     }
 
     /// The next frame with data; `None` at the end of the stream.
@@ -44,14 +49,20 @@ impl OpenStream {
         loop {
             while let Some(end) = self.text.find("\n\n") {
                 let block: String = self.text.drain(..end + 2).collect();
-                if let Some(frame) = parse(&block) {
-                    return Some(frame);
+                match parse(&block) {
+                    Some(frame) => return Some(frame),
+                    None => self.comments.push_str(&block),
                 }
             }
             let chunk = tokio::time::timeout(PATIENCE, self.bytes.next()).await;
             let chunk = chunk.expect("a frame within the time").transpose().unwrap()?;
             self.text.push_str(std::str::from_utf8(&chunk).unwrap());
         }
+    }
+
+    /// What came between the frames.
+    pub fn comments(&self) -> &str {
+        &self.comments
     }
 
     pub async fn frame(&mut self) -> Frame {
