@@ -6,6 +6,7 @@
 mod cache;
 mod caller;
 mod data_directory;
+mod detour;
 mod dotenv;
 mod failure;
 mod generated;
@@ -20,6 +21,7 @@ mod supervisor;
 
 pub use caller::Caller;
 pub use data_directory::DataDirectory;
+pub use detour::Detour;
 pub use failure::StackError;
 pub use nix::sys::signal::Signal;
 pub use process::{Part, ProcessName};

@@ -13,6 +13,7 @@ pub(crate) use draw::tests;
 pub(crate) use draw::{Request, draw};
 
 use crate::data_directory::{DataDirectory, write_private};
+use crate::detour::PlannedDetour;
 use crate::failure::StackError;
 use crate::port::PortChooser;
 use crate::process::{Part, ProcessName};
@@ -40,6 +41,8 @@ pub(crate) struct Plan {
     pub(crate) for_services: BTreeMap<String, String>,
     /// Keys of model providers, for LiteLLM alone.
     pub(crate) provider_keys: BTreeMap<String, String>,
+    #[serde(default)]
+    detours: Vec<PlannedDetour>,
 }
 
 impl Plan {
@@ -82,6 +85,31 @@ impl Plan {
 
     pub(crate) fn setting(&self, name: &str) -> Option<&str> {
         self.settings.get(name).map(String::as_str)
+    }
+
+    /// The address of the database or the broker, as this process is to reach it.
+    pub(crate) fn address_for(&self, process: ProcessName, of: Part) -> Option<String> {
+        let address = self.setting(match of {
+            Part::Postgres => "DATABASE_URL",
+            Part::Rabbitmq => "AMQP_URL",
+            Part::Epmd
+            | Part::ScriptedModel
+            | Part::Litellm
+            | Part::ApiGateway
+            | Part::SessionService
+            | Part::SandboxService
+            | Part::VaultProxy
+            | Part::Worker => return None,
+        })?;
+        let taken = |detour: &&PlannedDetour| detour.process == process && detour.to == of.into();
+        match (self.detours.iter().find(taken), self.port_of(of.into())) {
+            (Some(detour), Ok(port)) => Some(address.replacen(
+                &format!("127.0.0.1:{port}"),
+                &format!("127.0.0.1:{}", detour.port),
+                1,
+            )),
+            (Some(_) | None, _) => Some(address.to_owned()),
+        }
     }
 
     /// The port that was chosen for this purpose: a process's name, or a name of its own for a second port.

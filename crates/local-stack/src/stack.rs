@@ -62,6 +62,13 @@ impl Stack {
         format!("http://127.0.0.1:{port}")
     }
 
+    /// Where each replica of the API answers.
+    pub fn urls(&self) -> Vec<String> {
+        let gateways = self.plan.services().filter(|name| name.part() == Part::ApiGateway);
+        let ports = gateways.filter_map(|name| self.plan.port_of(name).ok());
+        ports.map(|port| format!("http://127.0.0.1:{port}")).collect()
+    }
+
     /// A setting that the stack runs with: `MASTER_KEY`, `LITELLM_API_KEY` …
     pub fn setting(&self, name: &str) -> Option<&str> {
         self.plan.setting(name)
@@ -132,6 +139,17 @@ impl Stack {
             self.plan.save(&self.data)?;
         }
         self.ensure(process).await
+    }
+
+    /// Starts a process that does not run, and does not wait until it is ready: what it needs may be away.
+    pub async fn launch(&self, process: impl Into<ProcessName>) -> Result<(), StackError> {
+        let process = process.into();
+        if self.pid(process).is_some() {
+            return Ok(());
+        }
+        let specification = parts::specification(process, &self.plan, &self.data).await?;
+        self.with_started(|started| started.insert(process));
+        self.supervisor.launch(&specification)
     }
 
     /// Stops one process. The others go on.

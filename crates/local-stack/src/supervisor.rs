@@ -48,6 +48,11 @@ impl Supervisor {
         Ok(running.is_none())
     }
 
+    /// Starts the process and leaves it to itself.
+    pub(crate) fn launch(&self, wanted: &ProcessSpecification) -> Result<(), StackError> {
+        self.spawn(wanted).map(drop)
+    }
+
     fn spawn(&self, wanted: &ProcessSpecification) -> Result<ProcessIdentity, StackError> {
         let identity = wanted.spawn(&self.data.log(&wanted.name))?;
         if let Err(error) = self.pid_files.record(wanted.name, identity) {

@@ -4,5 +4,6 @@ pub mod clock;
 pub mod health;
 pub mod lifecycle;
 pub mod metrics;
+pub mod presence;
 pub mod settings;
 pub mod telemetry;

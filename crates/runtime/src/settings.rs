@@ -5,6 +5,7 @@
 mod name;
 mod reader;
 mod sections;
+mod snapshots;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,6 +15,7 @@ pub use sections::{
     BrokerSettings, DatabaseSettings, EncryptionSettings, GatewaySettings, HttpSettings,
     KeySettings, LogFormat, LogSettings, SandboxBackendName, SandboxSettings, TelemetrySettings,
 };
+pub use snapshots::SnapshotSettings;
 
 /// Settings that belong together.
 pub trait Section: Sized {

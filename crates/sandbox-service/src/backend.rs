@@ -3,13 +3,16 @@
 pub mod local;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use platform_core::environment::Resources;
 use platform_core::harness::Manifest;
-use platform_core::id::{SandboxId, SessionId};
+use platform_core::id::{SandboxId, SessionId, TurnId};
 use secrecy::SecretString;
 use serde_json::Value;
+
+use crate::snapshots::{Kept, SnapshotError};
 
 /// Everything a backend must know to start one sandbox. A sandbox starts knowing only where to dial and who it is.
 #[derive(Debug)]
@@ -43,6 +46,8 @@ pub enum BackendError {
     Refused(String),
     #[error("the sandbox still runs although it was killed")]
     StillAlive,
+    #[error("the files of session {session} at the end of turn {turn} are not kept any more")]
+    SnapshotMissing { session: SessionId, turn: TurnId },
 }
 
 impl BackendError {
@@ -76,6 +81,24 @@ pub trait SandboxBackend: Send + Sync + 'static {
 
     /// Removes a session's files for good.
     fn remove_workspace(&self, session: SessionId) -> BoxFuture<'_, Result<(), BackendError>>;
+
+    /// Keeps a session's files as they are now, as those at the end of a turn. A failure leaves nothing of the turn.
+    fn take_snapshot(
+        &self,
+        session: SessionId,
+        turn: TurnId,
+    ) -> BoxFuture<'_, Result<Kept, SnapshotError>>;
+
+    /// How long [`SandboxBackend::take_snapshot`] tries.
+    fn snapshot_within(&self) -> Duration;
+
+    /// Gives a session that has no files yet those of another one at the end of a turn.
+    fn restore_snapshot(
+        &self,
+        session: SessionId,
+        source: SessionId,
+        turn: TurnId,
+    ) -> BoxFuture<'_, Result<(), BackendError>>;
 
     /// The sandbox's socket to vault-proxy.
     fn egress_socket(&self, sandbox: SandboxId) -> PathBuf;

@@ -1,13 +1,13 @@
 //! The commands that this service carries out, one per file.
 
+mod answer_action;
 mod interrupt_turn;
 mod provision_sandbox;
 mod start_turn;
 mod stop_sandbox;
 
-use std::collections::HashMap;
 use std::error::Error;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 
 use platform_core::failure::Failure;
 use platform_core::id::{InvalidId, SessionId, TeamId};
@@ -20,7 +20,9 @@ use platform_storage::StorageError;
 use crate::backend::BackendError;
 use crate::ending::EndingError;
 use crate::hydrate::HydrateError;
+use crate::notes::NotesError;
 use crate::service::Service;
+use crate::session_locks::LockError;
 
 /// Whose sandbox a command is about.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +41,10 @@ pub(crate) enum CommandError {
     #[error("what it carries cannot be read or noted")]
     Content(#[from] serde_json::Error),
     #[error(transparent)]
+    Lock(#[from] LockError),
+    #[error(transparent)]
+    Notes(#[from] NotesError),
+    #[error(transparent)]
     Storage(#[from] StorageError),
     #[error(transparent)]
     Ending(#[from] EndingError),
@@ -54,9 +60,13 @@ impl CommandError {
     fn is_transient(&self) -> bool {
         match self {
             Self::Decode(_) | Self::Id(_) | Self::Content(_) => false,
-            Self::Storage(error) => error.is_transient(),
+            Self::Storage(error) | Self::Lock(LockError::Storage(error)) => error.is_transient(),
+            Self::Notes(error) => error.is_transient(),
             Self::Ending(error) => error.is_transient(),
-            Self::Backend(_) | Self::Report(_) | Self::Hydrate(_) => true,
+            Self::Lock(LockError::Busy | LockError::Lost | LockError::Unanswered)
+            | Self::Backend(_)
+            | Self::Report(_)
+            | Self::Hydrate(_) => true,
         }
     }
 }
@@ -74,17 +84,21 @@ pub async fn carry_out_on_link(service: &Arc<Service>, message: &Incoming) -> Ve
 async fn provision_or_stop(service: &Arc<Service>, message: &Incoming) -> Result<(), CommandError> {
     let command: SandboxCommand = decode(&message.body)?;
     let subject = Subject::of(&command)?;
-    let _one_at_a_time = service.lock_session(subject.session).await;
-    match command.action {
-        Some(Action::Provision(provision)) => {
-            provision_sandbox::provision_sandbox(service, subject, provision).await
+    let work = async {
+        match command.action {
+            Some(Action::Provision(provision)) => {
+                provision_sandbox::provision_sandbox(service, subject, provision).await
+            }
+            Some(Action::Stop(stop)) => stop_sandbox::stop_sandbox(service, subject, stop).await,
+            Some(Action::StartTurn(_) | Action::InterruptTurn(_) | Action::AnswerAction(_))
+            | None => {
+                let id = command.command_id;
+                tracing::warn!(command.id = id, "a command came to the wrong queue");
+                Ok(())
+            }
         }
-        Some(Action::Stop(stop)) => stop_sandbox::stop_sandbox(service, subject, stop).await,
-        Some(Action::StartTurn(_) | Action::InterruptTurn(_)) | None => {
-            tracing::warn!(command.id = command.command_id, "a command came to the wrong queue");
-            Ok(())
-        }
-    }
+    };
+    service.session_locks().hold(service.database(), subject.session, Box::pin(work)).await
 }
 
 async fn on_link(service: &Arc<Service>, message: &Incoming) -> Result<(), CommandError> {
@@ -94,6 +108,7 @@ async fn on_link(service: &Arc<Service>, message: &Incoming) -> Result<(), Comma
         Some(Action::InterruptTurn(interrupt)) => {
             interrupt_turn::interrupt_turn(service, interrupt).await
         }
+        Some(Action::AnswerAction(answer)) => answer_action::answer_action(service, answer).await,
         Some(Action::Provision(_)) => {
             provision_sandbox::hydrate_claimed(service, Subject::of(&command)?).await
         }
@@ -105,6 +120,7 @@ async fn on_link(service: &Arc<Service>, message: &Incoming) -> Result<(), Comma
 fn verdict(outcome: Result<(), CommandError>) -> Verdict {
     match outcome {
         Ok(()) => Verdict::Done,
+        Err(CommandError::Lock(LockError::Busy)) => Verdict::Retry,
         Err(error) if error.is_transient() => {
             tracing::warn!(error = &error as &dyn Error, "a command is tried again");
             Verdict::Retry
@@ -123,28 +139,5 @@ impl Subject {
             session: command.session_id.parse()?,
             epoch: Epoch(command.epoch),
         })
-    }
-}
-
-/// One lock per session, for as long as somebody holds it or waits for it.
-#[derive(Debug, Default)]
-pub struct SessionLocks {
-    locks: Mutex<HashMap<SessionId, Weak<tokio::sync::Mutex<()>>>>,
-}
-
-impl SessionLocks {
-    pub async fn lock(&self, session: SessionId) -> tokio::sync::OwnedMutexGuard<()> {
-        self.find(session).lock_owned().await
-    }
-
-    fn find(&self, session: SessionId) -> Arc<tokio::sync::Mutex<()>> {
-        let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(lock) = locks.get(&session).and_then(Weak::upgrade) {
-            return lock;
-        }
-        locks.retain(|_, lock| lock.strong_count() > 0);
-        let lock = Arc::default();
-        locks.insert(session, Arc::downgrade(&lock));
-        lock
     }
 }

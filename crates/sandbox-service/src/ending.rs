@@ -58,6 +58,9 @@ pub async fn lose(service: &Arc<Service>, sandbox: SandboxId, loss: Loss) {
         loss.message,
         "sandbox lost"
     );
+    if row.session_id.is_none() {
+        service.warm_pools().note_failure(row.environment_id);
+    }
     service.until_done("ending a lost sandbox", || finish(service, &row, &loss.reason)).await;
 }
 
@@ -76,6 +79,20 @@ pub async fn stop(
     let Some(stopping) = stopping else { return Ok(()) };
     finish(service, &stopping, reason).await?;
     tracing::info!(sandbox.id = %sandbox, reason, "sandbox stopped");
+    Ok(())
+}
+
+/// As [`stop`], unless a session has claimed the sandbox meanwhile.
+pub async fn stop_unclaimed(
+    service: &Arc<Service>,
+    sandbox: SandboxId,
+    reason: &str,
+) -> Result<(), EndingError> {
+    let from = [SandboxState::Starting, SandboxState::Warm];
+    let stopping = move_to_stopping(service, sandbox, &from, None, true).await?;
+    let Some(stopping) = stopping else { return Ok(()) };
+    finish(service, &stopping, reason).await?;
+    tracing::info!(sandbox.id = %sandbox, reason, "warm sandbox stopped");
     Ok(())
 }
 
@@ -106,12 +123,28 @@ async fn begin(
     sandbox: SandboxId,
     loss: Option<&Loss>,
 ) -> Result<Option<Sandbox>, EndingError> {
+    move_to_stopping(service, sandbox, &LIVING, loss, false).await
+}
+
+/// `None` when it is in none of the states `from`, or claimed although it must not be.
+async fn move_to_stopping(
+    service: &Service,
+    sandbox: SandboxId,
+    from: &[SandboxState],
+    loss: Option<&Loss>,
+    only_unclaimed: bool,
+) -> Result<Option<Sandbox>, EndingError> {
     service
         .database()
         .transaction(async |connection| {
+            let found = rows::find_for_update(connection, sandbox).await?;
+            let is_meant = found.is_some_and(|row| !only_unclaimed || row.session_id.is_none());
+            if !is_meant {
+                return Ok(None);
+            }
             let stopping = SandboxState::Stopping;
             let moved =
-                rows::transition(connection, sandbox, &LIVING, stopping, service.now()).await?;
+                rows::transition(connection, sandbox, from, stopping, service.now()).await?;
             let Some(mut moved) = moved else { return Ok(None) };
             let notes = Notes {
                 loss: loss.cloned(),

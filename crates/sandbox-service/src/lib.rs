@@ -16,6 +16,8 @@ pub mod notes;
 pub mod recovery;
 pub mod reports;
 pub mod service;
+pub mod session_locks;
+pub mod snapshots;
 pub mod start;
 pub mod token;
 pub mod warm_pool;

@@ -2,7 +2,7 @@
 
 mod connection;
 mod grace;
-mod greeting;
+pub mod greeting;
 mod hello;
 pub mod listener;
 pub mod replica;
@@ -70,6 +70,11 @@ struct Held {
 impl Links {
     pub fn is_open(&self, sandbox: SandboxId) -> bool {
         self.lock().open.contains_key(&sandbox)
+    }
+
+    /// The sandboxes that are linked here.
+    pub fn all(&self) -> Vec<SandboxId> {
+        self.lock().open.keys().copied().collect()
     }
 
     /// Sends a frame, and answers once it was written to the socket: what a kernel holds survives this process.

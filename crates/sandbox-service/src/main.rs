@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use platform_core::clock::IdSource;
@@ -10,7 +11,7 @@ use platform_messaging::Broker;
 use platform_runtime::clock::{SystemClock, SystemIds};
 use platform_runtime::lifecycle::{Context, run};
 use platform_runtime::settings::{
-    BrokerSettings, DatabaseSettings, SandboxBackendName, SandboxSettings,
+    BrokerSettings, DatabaseSettings, SandboxBackendName, SandboxSettings, SnapshotSettings,
 };
 use platform_storage::Database;
 use sandbox_service::admission::{AdmissionSettings, capacity};
@@ -21,10 +22,11 @@ use sandbox_service::link::replica::Replica;
 use sandbox_service::loops;
 use sandbox_service::manifests::Manifests;
 use sandbox_service::service::{Parts, Service};
+use sandbox_service::snapshots::SnapshotLimits;
 
 use secrecy::ExposeSecret;
 
-type Settings = ((DatabaseSettings, BrokerSettings), SandboxSettings);
+type Settings = ((DatabaseSettings, BrokerSettings), (SandboxSettings, SnapshotSettings));
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
@@ -42,9 +44,9 @@ fn launch(plan: &Path) -> ExitCode {
 }
 
 async fn start(context: Context<Settings>) -> anyhow::Result<()> {
-    let ((database, broker), sandbox) = &context.settings;
+    let ((database, broker), (sandbox, snapshots)) = &context.settings;
     let backend = match sandbox.backend {
-        SandboxBackendName::Local => open_local(sandbox)?,
+        SandboxBackendName::Local => open_local(sandbox)?.with_snapshot_limits(limits(*snapshots)),
         SandboxBackendName::Kubernetes => {
             bail!("SANDBOX_BACKEND=kubernetes is not built into this version; use local")
         }
@@ -56,7 +58,9 @@ async fn start(context: Context<Settings>) -> anyhow::Result<()> {
     broker.declare_topology().await?;
     let host = nix::unistd::gethostname().context("the machine's name cannot be read")?;
     let unique = SystemIds.uuid().simple().to_string();
-    let replica = Replica::new(backend.layout().links(), &unique);
+    let layout = backend.layout();
+    let replica = Replica::announce(layout.links(), layout.replicas(), &unique)
+        .context("this replica cannot leave its mark in the data directory")?;
     let listener = replica.listen(backend.user()).context("links cannot be listened for")?;
     replica.remove_dead().await.context("the folder of links cannot be read")?;
 
@@ -105,6 +109,15 @@ fn open_local(settings: &SandboxSettings) -> anyhow::Result<LocalBackend> {
         bail!("there is no sandbox-agent at {}", local.agent_binary.display());
     }
     LocalBackend::open(local).context("the local backend cannot be opened")
+}
+
+fn limits(settings: SnapshotSettings) -> SnapshotLimits {
+    SnapshotLimits {
+        within: Duration::from_secs(settings.within_seconds),
+        most_files: settings.most_files,
+        most_bytes: settings.most_mib << 20,
+        kept_bytes: settings.kept_mib << 20,
+    }
 }
 
 fn add_health_checks(context: &Context<Settings>, service: &Arc<Service>) {

@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
+use platform_core::failure::Failure;
+use platform_core::id::SandboxId;
 use platform_core::sandbox::{Sandbox, SessionSpec};
+use platform_storage::{Database, StorageError, sandbox as rows};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -38,6 +41,46 @@ pub struct Loss {
     pub message: String,
     /// Whether a further attempt may succeed.
     pub may_retry: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum NotesError {
+    #[error("the sandbox's row cannot be changed")]
+    Storage(#[from] StorageError),
+    #[error("the sandbox's notes cannot be written")]
+    Notes(#[from] serde_json::Error),
+}
+
+impl NotesError {
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Storage(error) => error.is_transient(),
+            Self::Notes(_) => false,
+        }
+    }
+}
+
+/// Changes the notes on a sandbox, if `change` finds them worth changing; of two that change them at once neither is lost. Answers
+/// the changed row.
+pub async fn change(
+    database: &Database,
+    sandbox: SandboxId,
+    change: impl FnOnce(&Sandbox, &mut Notes) -> bool,
+) -> Result<Option<Sandbox>, NotesError> {
+    database
+        .transaction(async |connection| {
+            let Some(mut row) = rows::find_for_update(connection, sandbox).await? else {
+                return Ok(None);
+            };
+            let mut notes = Notes::of(&row);
+            if !change(&row, &mut notes) {
+                return Ok(None);
+            }
+            row.detail = notes.to_value()?;
+            rows::set_detail(connection, sandbox, &row.detail).await?;
+            Ok(Some(row))
+        })
+        .await
 }
 
 impl Loss {

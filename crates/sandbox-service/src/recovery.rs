@@ -4,59 +4,98 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
+use platform_core::id::SandboxId;
 use platform_core::sandbox::{Sandbox, SandboxState};
-use platform_storage::{StorageError, sandbox as rows};
+use platform_storage::sandbox as rows;
+use tokio::time::Instant;
 
 use crate::backend::Ended;
+use crate::link::replica::Others;
 use crate::link::spawn_grace;
-use crate::notes::{Loss, Notes};
+use crate::notes::{self, Loss, Notes, NotesError};
 use crate::service::Service;
 use crate::{ending, start, watch};
 
+/// How often it is looked whether another replica has ended.
+const GLANCE_PERIOD: Duration = Duration::from_millis(250);
+/// How often all sandboxes are looked through even if nobody has.
 const PERIOD: Duration = Duration::from_mins(1);
 
 /// Looks for sandboxes whose replica is gone until the service ends.
 pub async fn keep(service: Arc<Service>) {
+    let mut others = Others::default();
+    let mut looked_through: Option<Instant> = None;
     loop {
-        match take_over(&service).await {
-            Ok(()) => {}
-            Err(error) => {
-                tracing::warn!(error = &error as &dyn Error, "sandboxes cannot be looked for");
+        let seen = service.replica().others();
+        let has_ended = others.living.iter().any(|name| !seen.living.contains(name));
+        let is_due = looked_through.is_none_or(|at| at.elapsed() >= PERIOD);
+        if has_ended || !seen.dead.is_empty() || is_due {
+            match take_over(&service).await {
+                Ok(()) => {
+                    seen.dead.iter().for_each(|name| service.replica().forget(name));
+                    looked_through = Some(Instant::now());
+                    others = seen;
+                }
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn Error, "sandboxes cannot be looked for");
+                }
             }
+        } else {
+            others = seen;
         }
         tokio::select! {
             () = service.shutdown().cancelled() => return,
-            () = tokio::time::sleep(PERIOD) => {}
+            () = tokio::time::sleep(GLANCE_PERIOD) => {}
         }
     }
 }
 
-async fn take_over(service: &Arc<Service>) -> Result<(), StorageError> {
+async fn take_over(service: &Arc<Service>) -> Result<(), NotesError> {
     let mut connection = service.database().connection().await?;
     let living = rows::list_living(&mut connection, service.host()).await?;
     drop(connection);
     for sandbox in living {
-        let notes = Notes::of(&sandbox);
-        let replica = notes.replica.as_deref();
-        // A queued one has no replica and needs none.
-        let is_looked_after = match replica {
+        if sandbox.state == SandboxState::Queued {
+            // It has no replica and needs none.
+            service.wake_admission();
+            continue;
+        }
+        let replica = Notes::of(&sandbox).replica;
+        let is_looked_after = match &replica {
             Some(replica) => service.replica().is_alive(replica).await,
             None => false,
         };
-        if !is_looked_after {
-            service.take_in_hand("takeover of a sandbox", sandbox.id, |service| async move {
-                adopt(&service, sandbox, notes).await;
+        if is_looked_after {
+            continue;
+        }
+        if let Some(ours) = claim(service, sandbox.id, replica.as_deref()).await? {
+            service.take_in_hand("takeover of a sandbox", ours.id, |service| async move {
+                adopt(&service, ours).await;
             });
         }
     }
     Ok(())
 }
 
-async fn adopt(service: &Arc<Service>, sandbox: Sandbox, notes: Notes) {
+/// Makes this replica the one that looks after the sandbox, if nobody else was faster.
+async fn claim(
+    service: &Service,
+    sandbox: SandboxId,
+    from: Option<&str>,
+) -> Result<Option<Sandbox>, NotesError> {
+    notes::change(service.database(), sandbox, |row, notes| {
+        let is_theirs = notes.replica.as_deref() == from;
+        notes.replica = Some(service.replica().name().to_owned());
+        is_theirs && !matches!(row.state, SandboxState::Queued | SandboxState::Gone)
+    })
+    .await
+}
+
+async fn adopt(service: &Arc<Service>, sandbox: Sandbox) {
     match sandbox.state {
-        SandboxState::Queued => service.wake_admission(),
         SandboxState::Stopping => {
-            let reason = notes.loss.map_or_else(|| "superseded".to_owned(), |loss| loss.reason);
+            let loss = Notes::of(&sandbox).loss;
+            let reason = loss.map_or_else(|| "superseded".to_owned(), |loss| loss.reason);
             service
                 .until_done("ending a sandbox", || ending::finish(service, &sandbox, &reason))
                 .await;
@@ -73,18 +112,21 @@ async fn adopt(service: &Arc<Service>, sandbox: Sandbox, notes: Notes) {
             if sandbox.state != SandboxState::Starting {
                 spawn_grace(service, sandbox.id);
             }
+            if sandbox.state == SandboxState::Claimed {
+                watch::expect_ready(service, sandbox.id);
+            }
         }
-        SandboxState::Starting => start_over(service, &sandbox, &notes).await,
+        SandboxState::Starting => start_over(service, &sandbox).await,
         SandboxState::Warm | SandboxState::Claimed | SandboxState::Ready => {
             let Ended { reason, message } = service.backend().ended(sandbox.id).await;
             ending::lose(service, sandbox.id, Loss::new(reason, message)).await;
         }
-        SandboxState::Gone => {}
+        SandboxState::Queued | SandboxState::Gone => {}
     }
 }
 
 /// A start that its process did not finish begins again; what is left of it goes first.
-async fn start_over(service: &Arc<Service>, sandbox: &Sandbox, notes: &Notes) {
+async fn start_over(service: &Arc<Service>, sandbox: &Sandbox) {
     let stopped = service
         .until_done("stopping an unfinished start", || service.backend().stop(sandbox.id))
         .await;
@@ -98,10 +140,9 @@ async fn start_over(service: &Arc<Service>, sandbox: &Sandbox, notes: &Notes) {
             .await;
         return;
     }
-    let notes = Notes { replica: None, ..notes.clone() };
     service
         .until_done("putting a sandbox back into the queue", || {
-            start::queue_again(service, sandbox, &notes)
+            start::queue_again(service, sandbox, false)
         })
         .await;
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use platform_core::clock::{Clock, IdSource};
-use platform_core::id::{SandboxId, SessionId};
+use platform_core::id::SandboxId;
 use platform_messaging::{Broker, OwnQueue};
 use platform_runtime::lifecycle::Tasks;
 use platform_storage::Database;
@@ -16,12 +16,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admission::AdmissionSettings;
 use crate::backend::SandboxBackend;
-use crate::commands::SessionLocks;
 use crate::figures::Figures;
 use crate::link::Links;
 use crate::link::replica::Replica;
 use crate::manifests::Manifests;
 use crate::models::Models;
+use crate::session_locks::SessionLocks;
 use crate::warm_pool::WarmPools;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -137,9 +137,8 @@ impl Service {
         &self.warm_pools
     }
 
-    /// Commands of one session are carried out one after the other.
-    pub async fn lock_session(&self, session: SessionId) -> tokio::sync::OwnedMutexGuard<()> {
-        self.session_locks.lock(session).await
+    pub fn session_locks(&self) -> &SessionLocks {
+        &self.session_locks
     }
 
     /// Has the queue of waiting sandboxes looked at.

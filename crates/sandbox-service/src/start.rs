@@ -4,6 +4,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
+use platform_core::id::SandboxId;
 use platform_core::sandbox::{Sandbox, SandboxState, StartupPhase};
 use platform_storage::{StorageError, sandbox as rows};
 
@@ -11,7 +12,7 @@ use crate::backend::{BackendError, StartOrder};
 use crate::egress::{self, OpenEgressError};
 use crate::ending;
 use crate::manifests::ManifestError;
-use crate::notes::{Loss, Notes};
+use crate::notes::{self, Loss, Notes, NotesError};
 use crate::reports::{self, Occupancy, SpawnMode};
 use crate::service::Service;
 use crate::{token, watch};
@@ -30,21 +31,29 @@ pub enum StartError {
     Egress(#[from] OpenEgressError),
     #[error("the sandbox's row cannot be changed")]
     Storage(#[from] StorageError),
-    #[error("the sandbox's notes cannot be written")]
-    Notes(#[from] serde_json::Error),
+    #[error(transparent)]
+    Notes(#[from] NotesError),
+    /// It is nobody's fault: a successor begins the start again.
+    #[error("this replica ends")]
+    Ending,
 }
 
 impl StartError {
     fn into_loss(self) -> Loss {
         let is_permanent = matches!(
             self,
-            Self::Manifest(_) | Self::Backend(BackendError::HarnessMissing { .. }) | Self::Notes(_)
+            Self::Manifest(_)
+                | Self::Backend(BackendError::HarnessMissing { .. })
+                | Self::Notes(NotesError::Notes(_))
         );
         let mut message = format!("the sandbox could not be started: {self}");
         let mut source = self.source();
         while let Some(cause) = source {
             message = format!("{message}: {cause}");
             source = cause.source();
+        }
+        if matches!(self, Self::Backend(BackendError::SnapshotMissing { .. })) {
+            return Loss::new("snapshot_missing", message).for_good();
         }
         let loss = Loss::new("start_failed", message);
         if is_permanent { loss.for_good() } else { loss }
@@ -54,8 +63,9 @@ impl StartError {
 /// Starts a sandbox that is in state `Starting`, in the background.
 pub fn spawn(service: &Arc<Service>, sandbox: Sandbox) {
     service.take_in_hand("start of a sandbox", sandbox.id, |service| async move {
-        if let Err(error) = bring_up(&service, &sandbox).await {
-            ending::lose(&service, sandbox.id, error.into_loss()).await;
+        match bring_up(&service, &sandbox).await {
+            Ok(()) | Err(StartError::Ending) => {}
+            Err(error) => ending::lose(&service, sandbox.id, error.into_loss()).await,
         }
     });
 }
@@ -70,23 +80,53 @@ async fn bring_up(service: &Arc<Service>, sandbox: &Sandbox) -> Result<(), Start
         token,
     };
     let egress_socket = service.backend().egress_socket(sandbox.id);
-    let notes = Notes {
-        replica: Some(service.replica().name().to_owned()),
-        egress_socket: Some(egress_socket.clone()),
-        limits: service.backend().limits(),
-        ..Notes::of(sandbox)
-    };
+    let noted = notes::change(service.database(), sandbox.id, |row, notes| {
+        notes.egress_socket = Some(egress_socket.clone());
+        notes.limits = service.backend().limits();
+        row.state == SandboxState::Starting
+    });
+    if noted.await?.is_none() {
+        return Ok(());
+    }
     let mut connection = service.database().connection().await?;
-    rows::set_detail(&mut connection, sandbox.id, &notes.to_value()?).await?;
     rows::set_token_hash(&mut connection, sandbox.id, &token::hash(&order.token)).await?;
     drop(connection);
     report(service, sandbox, StartupPhase::Claimed).await;
+    restore_files(service, sandbox).await?;
     service.backend().prepare(&order)?;
     open_egress(service, sandbox, &egress_socket).await?;
     report(service, sandbox, StartupPhase::Booting).await;
     service.backend().start(&order).await?;
     watch::spawn(service, sandbox.id);
+    end_if_stopped(service, sandbox.id).await
+}
+
+/// Whoever stopped the sandbox meanwhile may have looked for its processes before there were any.
+async fn end_if_stopped(service: &Service, sandbox: SandboxId) -> Result<(), StartError> {
+    let mut connection = service.database().connection().await?;
+    let row = rows::find(&mut connection, sandbox).await?;
+    drop(connection);
+    let is_over =
+        row.is_none_or(|row| matches!(row.state, SandboxState::Stopping | SandboxState::Gone));
+    if is_over {
+        service.backend().stop(sandbox).await?;
+    }
     Ok(())
+}
+
+/// A session that goes on from an earlier point of another one begins with its files.
+async fn restore_files(service: &Service, sandbox: &Sandbox) -> Result<(), BackendError> {
+    let Some(spec) = Notes::of(sandbox).session_spec else { return Ok(()) };
+    let Some((source, turn)) =
+        spec.forked_from.and_then(|from| Some((from.session_id, from.turn_id?)))
+    else {
+        return Ok(());
+    };
+    let backend = service.backend();
+    if backend.has_workspace(spec.session_id) {
+        return Ok(());
+    }
+    backend.restore_snapshot(spec.session_id, source, turn).await
 }
 
 /// A start waits for vault-proxy, or for the broker, as long as both may need to come back.
@@ -94,13 +134,16 @@ async fn open_egress(
     service: &Service,
     sandbox: &Sandbox,
     socket: &std::path::Path,
-) -> Result<(), OpenEgressError> {
+) -> Result<(), StartError> {
     let given_up = tokio::time::Instant::now() + EGRESS_WITHIN;
     loop {
         let opened = egress::open(service.broker(), service.ids(), sandbox.id, socket).await;
         let Err(error) = opened else { return Ok(()) };
-        if tokio::time::Instant::now() >= given_up || service.shutdown().is_cancelled() {
-            return Err(error);
+        if service.shutdown().is_cancelled() {
+            return Err(StartError::Ending);
+        }
+        if tokio::time::Instant::now() >= given_up {
+            return Err(error.into());
         }
         tracing::warn!(sandbox.id = %sandbox.id, error = &error as &dyn Error, "waiting for a way out");
         tokio::time::sleep(EGRESS_PAUSE).await;
@@ -116,25 +159,24 @@ async fn report(service: &Service, sandbox: &Sandbox, phase: StartupPhase) {
     }
 }
 
-/// Puts a sandbox whose processes are gone back into the queue, with these notes.
+/// Puts a sandbox whose processes are gone back into the queue. `is_failed`: its start came to nothing in this way.
 pub async fn queue_again(
     service: &Service,
     sandbox: &Sandbox,
-    notes: &Notes,
-) -> Result<(), QueueAgainError> {
-    let mut connection = service.database().connection().await?;
-    rows::set_detail(&mut connection, sandbox.id, &notes.to_value()?).await?;
-    let from = [SandboxState::Starting];
-    rows::transition(&mut connection, sandbox.id, &from, SandboxState::Queued, service.now())
-        .await?;
+    is_failed: bool,
+) -> Result<(), NotesError> {
+    let now = service.now();
+    let queued = service.database().transaction(async |connection| {
+        let (from, to) = ([SandboxState::Starting], SandboxState::Queued);
+        let Some(row) = rows::transition(connection, sandbox.id, &from, to, now).await? else {
+            return Ok(());
+        };
+        let notes = Notes::of(&row);
+        let failed_starts = notes.failed_starts + u32::from(is_failed);
+        let notes = Notes { replica: None, failed_starts, ..notes };
+        Ok::<_, NotesError>(rows::set_detail(connection, row.id, &notes.to_value()?).await?)
+    });
+    queued.await?;
     service.wake_admission();
     Ok(())
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum QueueAgainError {
-    #[error("the sandbox's row cannot be changed")]
-    Storage(#[from] StorageError),
-    #[error("the sandbox's notes cannot be written")]
-    Notes(#[from] serde_json::Error),
 }

@@ -41,6 +41,9 @@ async fn watch(service: &Arc<Service>, sandbox: SandboxId) {
         tokio::select! {
             () = service.shutdown().cancelled() => return,
             Ended { reason, message } = &mut ended => {
+                if is_anothers(service, sandbox).await {
+                    return;
+                }
                 // What it wrote before it died goes into the log before its epoch is over.
                 service.links().wait_until_settled(sandbox, LAST_WORDS).await;
                 ending::lose(service, sandbox, Loss::new(reason, message)).await;
@@ -69,6 +72,15 @@ async fn watch(service: &Arc<Service>, sandbox: SandboxId) {
             }
         }
     }
+}
+
+/// Whether another replica, which lives, holds the sandbox's link: it watches too, and hears its last words.
+async fn is_anothers(service: &Service, sandbox: SandboxId) -> bool {
+    let looked = service.until_done("looking at a sandbox", || look(service, sandbox)).await;
+    let Some(holder) = looked.flatten().and_then(|row| Notes::of(&row).replica) else {
+        return false;
+    };
+    holder != service.replica().name() && service.replica().is_alive(&holder).await
 }
 
 async fn look(service: &Service, sandbox: SandboxId) -> Result<Option<Sandbox>, StorageError> {
@@ -109,10 +121,9 @@ async fn time_out(service: &Arc<Service>, sandbox: Sandbox) {
         .until_done("stopping a sandbox that did not start", || service.backend().stop(sandbox.id))
         .await;
     if stopped.is_some() {
-        let notes = Notes { failed_starts, ..Notes::of(&sandbox) };
         service
             .until_done("putting a sandbox back into the queue", || {
-                crate::start::queue_again(service, &sandbox, &notes)
+                crate::start::queue_again(service, &sandbox, true)
             })
             .await;
     }

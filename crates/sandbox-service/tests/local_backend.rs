@@ -10,7 +10,7 @@ use platform_core::environment::Resources;
 use platform_core::harness::Manifest;
 use platform_core::id::{SandboxId, SessionId};
 use sandbox_service::backend::local::layout::Room;
-use sandbox_service::backend::local::process::{Process, began_of};
+use sandbox_service::backend::local::process::{Process, began_of, children_of};
 use sandbox_service::backend::local::{LocalBackend, LocalSettings};
 use sandbox_service::backend::{BackendError, Ended, SandboxBackend, StartOrder};
 use tempfile::TempDir;
@@ -158,6 +158,54 @@ async fn nothing_is_left_of_a_stopped_sandbox_but_its_workspace() {
     backend.stop(order.sandbox).await.unwrap();
     backend.remove_workspace(order.session.unwrap()).await.unwrap();
     assert!(!backend.has_workspace(order.session.unwrap()));
+}
+
+#[tokio::test]
+async fn what_is_frozen_is_ended_too() {
+    for frozen in [Frozen::Room(Room::Supervise), Frozen::Room(Room::Harness), Frozen::Everything] {
+        let stay = "trap 'exit 0' TERM; sleep 600 & touch /room-is-up; wait";
+        let init = stay.replace("/room-is-up", "/workspace/up");
+        let machine = Machine::new(&init, &stay.replace("/room-is-up", "/journal/up"));
+        let backend = machine.open();
+        let order = order(Resources::default());
+        start(&backend, &order).await;
+        wait_for(&workspace(&backend, &order).join("up")).await;
+        wait_for(&backend.layout().workspace(order.session.unwrap()).journal.join("up")).await;
+        let pids = Room::BOTH.map(|room| pid_of(&backend, order.sandbox, room));
+        for pid in frozen.of(&backend, order.sandbox) {
+            // What touched the file may be gone by now.
+            if let Some(process) = Process::open(pid, None).unwrap() {
+                process.freeze();
+            }
+        }
+        backend.stop(order.sandbox).await.unwrap();
+        assert_eq!(pids.map(began_of), [None, None], "{frozen:?}");
+    }
+}
+
+#[derive(Debug)]
+enum Frozen {
+    Room(Room),
+    /// What runs in the rooms, and those who wait for them outside.
+    Everything,
+}
+
+impl Frozen {
+    fn of(&self, backend: &LocalBackend, sandbox: SandboxId) -> Vec<i32> {
+        match self {
+            Self::Room(room) => vec![pid_of(backend, sandbox, *room)],
+            Self::Everything => Room::BOTH
+                .into_iter()
+                .flat_map(|room| {
+                    let first = pid_of(backend, sandbox, room);
+                    let file = backend.layout().sandbox(sandbox).launch_file(room);
+                    let launch = fs::read_to_string(file).unwrap();
+                    let outside = launch.split_whitespace().next().unwrap().parse().unwrap();
+                    children_of(first).into_iter().chain([first, outside])
+                })
+                .collect(),
+        }
+    }
 }
 
 #[tokio::test]

@@ -33,6 +33,11 @@ pub(super) fn specification(
 ) -> Result<ProcessSpecification, StackError> {
     let port = plan.port_of(process)?;
     let mut environment = common_environment(plan);
+    for (name, part) in [("DATABASE_URL", Part::Postgres), ("AMQP_URL", Part::Rabbitmq)] {
+        if let Some(address) = plan.address_for(process, part) {
+            environment.insert(name.to_owned(), address);
+        }
+    }
     let extra = extra_settings(process.part()).iter();
     environment.extend(
         extra.filter_map(|name| {

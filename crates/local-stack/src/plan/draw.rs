@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::Plan;
 use crate::caller::Caller;
 use crate::data_directory::DataDirectory;
+use crate::detour::Detour;
 use crate::failure::StackError;
 use crate::generated::{Generated, administrator_key, encryption_key, gateway_key, password};
 use crate::port::{PortChooser, require_free};
@@ -25,6 +26,7 @@ pub(crate) struct Request {
     pub(crate) durable: bool,
     /// PostgreSQL and RabbitMQ alone, with RabbitMQ's management API: what tests of single crates need.
     pub(crate) only_database_and_broker: bool,
+    pub(crate) detours: Vec<Detour>,
 }
 
 /// Makes a plan and writes the generated part of it to `.lap/env`.
@@ -58,6 +60,7 @@ pub(crate) fn draw(request: &Request, data: &DataDirectory) -> Result<Plan, Stac
         settings: drawing.settings,
         for_services: request.caller.for_services(),
         provider_keys: request.caller.select(|name| PROVIDER_KEYS.contains(&name)),
+        detours: request.detours.iter().map(Detour::planned).collect(),
     })
 }
 
@@ -221,6 +224,7 @@ pub(crate) mod tests {
             port: Some(0),
             durable: true,
             only_database_and_broker: false,
+            detours: Vec::new(),
         }
     }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::Stack;
 use crate::caller::Caller;
+use crate::detour::Detour;
 use crate::failure::StackError;
 use crate::plan::Request;
 use crate::progress::Progress;
@@ -26,6 +27,7 @@ impl StackBuilder {
             port: None,
             durable: true,
             only_database_and_broker: false,
+            detours: Vec::new(),
         };
         Self { data_directory, request, progress: Progress::quiet() }
     }
@@ -69,6 +71,13 @@ impl StackBuilder {
     #[must_use]
     pub fn only_database_and_broker(mut self) -> Self {
         self.request.only_database_and_broker = true;
+        self
+    }
+
+    /// Lets a process reach its database or broker over somebody who can cut the way.
+    #[must_use]
+    pub fn detour(mut self, detour: Detour) -> Self {
+        self.request.detours.push(detour);
         self
     }
 

@@ -25,6 +25,11 @@ impl Stack {
             }
             None => draw(&builder.request, &data)?,
         };
+        for detour in &builder.request.detours {
+            if let Ok(port) = plan.port_of(detour.to.into()) {
+                detour.leads_to(port);
+            }
+        }
         let stack = Self::new(data, plan, supervisor, builder.progress);
         stack.install().await?;
         stack.plan.save(&stack.data)?;
@@ -33,6 +38,12 @@ impl Stack {
             Plan::forget(&stack.data);
         }
         brought_up.map(|()| stack)
+    }
+
+    /// Starts whatever is missing of a stack that runs, and answers when all of it is ready.
+    pub async fn repair(&self) -> Result<(), StackError> {
+        let _turn = self.data.lock(&self.progress).await?;
+        Box::pin(self.bring_up()).await
     }
 
     async fn install(&self) -> Result<(), StackError> {

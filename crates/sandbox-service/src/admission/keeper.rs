@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use platform_core::id::SandboxId;
 use platform_core::sandbox::{Sandbox, SandboxState, StartupPhase};
-use platform_storage::{StorageError, sandbox as rows};
+use platform_storage::{Connection, StorageError, sandbox as rows};
 use tokio::time::Instant;
 
 use super::{Decision, Load, capacity, decide, free_places};
-use crate::notes::Loss;
+use crate::notes::{Loss, Notes, NotesError};
 use crate::reports::{self, Occupancy, SpawnMode};
 use crate::service::Service;
 use crate::{ending, start, warm_pool};
@@ -34,13 +34,24 @@ struct Keeper {
     service: Arc<Service>,
     told: HashMap<SandboxId, (usize, Instant)>,
     asked: HashMap<SandboxId, Instant>,
+    /// Who waits longest.
+    first: Option<SandboxId>,
     last_start: Instant,
+}
+
+/// What was seen and done in one look.
+struct Look {
+    queued: Vec<Sandbox>,
+    living: Vec<Sandbox>,
+    decision: Decision,
+    started: Vec<Sandbox>,
 }
 
 /// Keeps the queue until the service ends.
 pub async fn keep(service: Arc<Service>) {
     let (told, asked) = (HashMap::new(), HashMap::new());
-    let mut keeper = Keeper { service: service.clone(), told, asked, last_start: Instant::now() };
+    let (first, last_start) = (None, Instant::now());
+    let mut keeper = Keeper { service: service.clone(), told, asked, first, last_start };
     loop {
         let somebody_waits = match keeper.look().await {
             Ok(somebody_waits) => somebody_waits,
@@ -66,53 +77,54 @@ pub async fn keep(service: Arc<Service>) {
 
 impl Keeper {
     /// Answers whether somebody still waits.
-    async fn look(&mut self) -> Result<bool, StorageError> {
-        let mut connection = self.service.database().connection().await?;
-        let host = self.service.host();
-        let queued = rows::next_queued(&mut connection, host, MOST_LOOKED_AT).await?;
-        let living = rows::list_living(&mut connection, host).await?;
-        drop(connection);
+    async fn look(&mut self) -> Result<bool, NotesError> {
+        let Look { queued, living, decision, started } = self.decide().await?;
         self.service.figures().note_living(&living);
-        let load = load(&living);
-        let decision = decide(self.service.admission(), load);
-        self.start_first(&queued, decision).await?;
+        for sandbox in started {
+            start::spawn(&self.service, sandbox);
+        }
         if decision.make_room {
             self.make_room(&living).await?;
         }
         let waiting = queued.get(decision.start..).unwrap_or_default();
-        if waiting.is_empty() {
+        let first = waiting.first().map(|sandbox| sandbox.id);
+        if first.is_none() || first != self.first {
+            // Here or in another replica, the queue has moved.
+            self.first = first;
             self.last_start = Instant::now();
-            let places = free_places(self.service.admission(), load).saturating_sub(decision.start);
-            warm_pool::refill(&self.service, places, load.starting + decision.start).await?;
         }
         self.tell_places(waiting).await;
         self.give_up(waiting).await;
         Ok(!waiting.is_empty())
     }
 
-    async fn start_first(
-        &mut self,
-        queued: &[Sandbox],
-        decision: Decision,
-    ) -> Result<(), StorageError> {
-        for sandbox in queued.iter().take(decision.start) {
-            let mut connection = self.service.database().connection().await?;
-            let (from, to) = ([SandboxState::Queued], SandboxState::Starting);
-            let now = self.service.now();
-            // Another replica of this machine, or a stop, may have been faster.
-            let admitted = rows::transition(&mut connection, sandbox.id, &from, to, now).await?;
-            if let Some(admitted) = admitted {
-                self.last_start = Instant::now();
-                start::spawn(&self.service, admitted);
+    /// Decides what starts. Other replicas of this machine decide before or after, never at the same time.
+    async fn decide(&self) -> Result<Look, NotesError> {
+        let service = &self.service;
+        let transaction = async |connection: &mut Connection| {
+            rows::lock_host(connection, service.host()).await?;
+            let queued = rows::next_queued(connection, service.host(), MOST_LOOKED_AT).await?;
+            let living = rows::list_living(connection, service.host()).await?;
+            let load = load(&living);
+            let decision = decide(service.admission(), load);
+            let mut started = Vec::new();
+            for sandbox in queued.iter().take(decision.start) {
+                started.extend(admit(service, connection, sandbox.id).await?);
             }
-        }
-        Ok(())
+            if queued.len() <= decision.start {
+                let places = free_places(service.admission(), load).saturating_sub(decision.start);
+                let starting = load.starting + decision.start;
+                started.extend(warm_pool::refill(service, connection, places, starting).await?);
+            }
+            Ok(Look { queued, living, decision, started })
+        };
+        service.database().transaction(transaction).await
     }
 
     /// Takes a warm sandbox that nobody uses, else asks for those whose sessions have rested longest.
     async fn make_room(&mut self, living: &[Sandbox]) -> Result<(), StorageError> {
         if let Some(warm) = living.iter().find(|row| row.state == SandboxState::Warm) {
-            if let Err(error) = ending::stop(&self.service, warm.id, "capacity").await {
+            if let Err(error) = ending::stop_unclaimed(&self.service, warm.id, "capacity").await {
                 tracing::warn!(error = &error as &dyn Error, "a warm sandbox was not stopped");
             }
             return Ok(());
@@ -174,6 +186,23 @@ impl Keeper {
         );
         ending::lose(&self.service, first.id, Loss::new("no_capacity", message).for_good()).await;
     }
+}
+
+/// Lets a sandbox that waited start here. `None`: a stop was faster.
+async fn admit(
+    service: &Service,
+    connection: &mut Connection,
+    sandbox: SandboxId,
+) -> Result<Option<Sandbox>, NotesError> {
+    let (from, to) = ([SandboxState::Queued], SandboxState::Starting);
+    let moved = rows::transition(connection, sandbox, &from, to, service.now()).await?;
+    let Some(mut admitted) = moved else { return Ok(None) };
+    // Together with its state, so that nobody takes it for one whose replica is gone.
+    let replica = Some(service.replica().name().to_owned());
+    let notes = Notes { replica, ..Notes::of(&admitted) };
+    admitted.detail = notes.to_value()?;
+    rows::set_detail(connection, sandbox, &admitted.detail).await?;
+    Ok(Some(admitted))
 }
 
 /// Asks in the background whether the session can do without its sandbox for now.

@@ -7,6 +7,7 @@ pub mod limits;
 pub mod process;
 pub mod room;
 mod running;
+mod snapshot;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,14 +15,16 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use platform_core::harness::Manifest;
-use platform_core::id::{SandboxId, SessionId};
+use platform_core::id::{SandboxId, SessionId, TurnId};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
 use super::{BackendError, Ended, SandboxBackend, StartOrder};
+use crate::snapshots::{Kept, SnapshotError, SnapshotLimits};
 use layout::{Layout, WorkspaceFolders};
 use limits::Limits;
 use room::Rooms;
@@ -46,6 +49,7 @@ pub struct LocalBackend {
     settings: LocalSettings,
     layout: Layout,
     limits: Limits,
+    snapshot_limits: SnapshotLimits,
     running: Mutex<BTreeMap<SandboxId, Arc<Running>>>,
 }
 
@@ -57,9 +61,23 @@ impl LocalBackend {
         for folder in [layout.root().to_owned(), layout.sandboxes(), layout.workspaces()] {
             make_folder(&folder, 0o711, None).map_err(BackendError::disk("making a folder"))?;
         }
+        make_folder(&layout.replicas(), 0o700, None)
+            .map_err(BackendError::disk("making a folder"))?;
         make_folder(&layout.links(), 0o755, None).map_err(BackendError::disk("making a folder"))?;
         write_system_files(&layout, user).map_err(BackendError::disk("writing system files"))?;
-        Ok(Self { settings, layout, limits: Limits::probe(), running: Mutex::default() })
+        Ok(Self {
+            settings,
+            layout,
+            limits: Limits::probe(),
+            snapshot_limits: SnapshotLimits::default(),
+            running: Mutex::default(),
+        })
+    }
+
+    #[must_use]
+    pub fn with_snapshot_limits(mut self, limits: SnapshotLimits) -> Self {
+        self.snapshot_limits = limits;
+        self
     }
 
     pub fn layout(&self) -> &Layout {
@@ -230,7 +248,31 @@ impl SandboxBackend for LocalBackend {
     }
 
     fn remove_workspace(&self, session: SessionId) -> BoxFuture<'_, Result<(), BackendError>> {
-        Box::pin(remove_folder(self.layout.workspace(session).root))
+        Box::pin(async move {
+            remove_folder(self.layout.restoring(session)).await?;
+            remove_folder(self.layout.workspace(session).root).await
+        })
+    }
+
+    fn take_snapshot(
+        &self,
+        session: SessionId,
+        turn: TurnId,
+    ) -> BoxFuture<'_, Result<Kept, SnapshotError>> {
+        Box::pin(snapshot::take(self, session, turn))
+    }
+
+    fn snapshot_within(&self) -> Duration {
+        self.snapshot_limits.within
+    }
+
+    fn restore_snapshot(
+        &self,
+        session: SessionId,
+        source: SessionId,
+        turn: TurnId,
+    ) -> BoxFuture<'_, Result<(), BackendError>> {
+        Box::pin(snapshot::restore(self, session, source, turn))
     }
 
     fn egress_socket(&self, sandbox: SandboxId) -> PathBuf {
@@ -239,7 +281,10 @@ impl SandboxBackend for LocalBackend {
 
     fn used_disk_bytes(&self, sandbox: SandboxId, session: Option<SessionId>) -> u64 {
         let workspace = self.workspace_of(sandbox, session);
-        disk::used_bytes(&[workspace.root, self.layout.sandbox(sandbox).root().to_owned()])
+        // Without what is kept of earlier turns, which the session cannot help.
+        let folders = [workspace.workspace, workspace.home, workspace.journal];
+        disk::used_bytes(&folders)
+            + disk::used_bytes(&[self.layout.sandbox(sandbox).root().to_owned()])
     }
 
     fn limits(&self) -> Value {

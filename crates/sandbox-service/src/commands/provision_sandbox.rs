@@ -88,12 +88,14 @@ async fn ensure(service: &Arc<Service>, known: Sandbox) -> Result<(), CommandErr
     Ok(())
 }
 
-/// Claims a warm sandbox, unless the session has files already: those cannot be put under one that runs.
+/// Claims a warm sandbox, unless the session has files already, or begins with another one's: those cannot be put under one that runs.
 async fn claim_warm(
     service: &Arc<Service>,
     wanted: &Wanted,
 ) -> Result<Option<Sandbox>, CommandError> {
-    if service.backend().has_workspace(wanted.subject.session) {
+    let begins_with_files =
+        wanted.session_spec.forked_from.is_some_and(|from| from.turn_id.is_some());
+    if begins_with_files || service.backend().has_workspace(wanted.subject.session) {
         return Ok(None);
     }
     let claim = Claim {
@@ -168,6 +170,8 @@ pub(super) async fn hydrate_claimed(
     drop(connection);
     match found {
         Some(claimed) if claimed.state == SandboxState::Claimed => {
+            // Whoever claimed it may end before it is ready.
+            watch::expect_ready(service, claimed.id);
             Ok(hydrate(service, &claimed).await?)
         }
         Some(_) | None => Ok(()),

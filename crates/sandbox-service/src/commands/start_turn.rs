@@ -20,6 +20,7 @@ pub(super) async fn start_turn(
         attempt: start.attempt,
         prompt: start.prompt,
         harness_silence_seconds: start.harness_silence_seconds,
+        answers: start.answers,
     };
     tracing::info!(sandbox.id = %id, turn.id = turn.turn_id, turn.attempt = turn.attempt, "turn handed over");
     if service.links().start_turn(id, turn).await.is_err() {

@@ -53,7 +53,7 @@ pub async fn serve(service: Arc<Service>, stream: UnixStream) {
         tracing::warn!("a connection did not say who it is");
         return;
     };
-    match admit(&service, &hello).await {
+    match Box::pin(admit(&service, &hello)).await {
         Ok(Admission::Accepted(sandbox)) => {
             Link { service, sandbox: *sandbox, hello, socket }.serve().await;
         }
@@ -241,6 +241,7 @@ impl Exchange<'_> {
             | Body::Hydrate(_)
             | Body::StartTurn(_)
             | Body::InterruptTurn(_)
+            | Body::AnswerAction(_)
             | Body::JournalAck(_)
             | Body::Ping(_)
             | Body::Stop(_) => Err("it carried a frame that is not for us"),

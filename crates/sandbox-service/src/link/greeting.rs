@@ -14,6 +14,7 @@ use super::uplink::Upward;
 use crate::hydrate::{HydrateError, hydrate, prepare};
 use crate::reports::{self, Occupancy, SpawnMode};
 use crate::service::Service;
+use crate::watch;
 
 /// Greets in the background: the answers come over the same link.
 pub fn spawn(
@@ -33,8 +34,21 @@ pub fn spawn(
     });
 }
 
+/// Tells session-service once more that a linked sandbox is ready, so that it sends again what may have been lost on its way.
+pub async fn report_ready_again(service: &Service, sandbox: SandboxId) {
+    let found = service.until_done("looking up a sandbox", || find(service, sandbox)).await;
+    let ready = found.flatten().filter(|row| row.state == SandboxState::Ready);
+    let Some(occupancy) = ready.as_ref().and_then(Occupancy::of) else { return };
+    let (phase, open) = (StartupPhase::Ready, SpawnMode::Open);
+    service
+        .until_done("reporting a ready sandbox", || {
+            reports::startup(service, &occupancy, phase, open, "")
+        })
+        .await;
+}
+
 async fn greet(
-    service: &Service,
+    service: &Arc<Service>,
     sandbox: &Sandbox,
     hello: &Hello,
     steps: &mpsc::Sender<Upward>,
@@ -51,6 +65,9 @@ async fn greet(
         }
         Some(_) => {
             report_linked(service, sandbox).await;
+            if sandbox.state == SandboxState::Claimed {
+                watch::expect_ready(service, sandbox.id);
+            }
             hydrate(service, sandbox).await?;
         }
     }

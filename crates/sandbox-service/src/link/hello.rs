@@ -5,9 +5,8 @@ use std::sync::Arc;
 use platform_core::id::SandboxId;
 use platform_core::sandbox::{Sandbox, SandboxState};
 use platform_messaging::proto::link::Hello;
-use platform_storage::{StorageError, sandbox as rows};
 
-use crate::notes::Notes;
+use crate::notes::{self, NotesError};
 use crate::service::Service;
 use crate::token;
 
@@ -22,28 +21,22 @@ pub enum Admission {
 }
 
 /// Checks who dialled, and notes that this replica holds the link.
-pub async fn admit(service: &Arc<Service>, hello: &Hello) -> Result<Admission, StorageError> {
+pub async fn admit(service: &Arc<Service>, hello: &Hello) -> Result<Admission, NotesError> {
     let Ok(id) = hello.sandbox_id.parse::<SandboxId>() else {
         return Ok(Admission::Refused("it names no sandbox"));
     };
-    let mut connection = service.database().connection().await?;
-    let Some(mut sandbox) = rows::find(&mut connection, id).await? else {
-        return Ok(Admission::Refused("there is no such sandbox"));
-    };
-    let decision = judge(&sandbox, hello);
-    if let Some(decision) = decision {
-        return Ok(decision);
-    }
-    let replica = Some(service.replica().name().to_owned());
-    let notes = Notes::of(&sandbox);
-    if notes.replica != replica {
-        let notes = Notes { replica, ..notes };
-        if let Ok(detail) = notes.to_value() {
-            rows::set_detail(&mut connection, id, &detail).await?;
-            sandbox.detail = detail;
-        }
-    }
-    Ok(Admission::Accepted(Box::new(sandbox)))
+    let mut decision = Some(Admission::Refused("there is no such sandbox"));
+    let admitted = notes::change(service.database(), id, |sandbox, notes| {
+        decision = judge(sandbox, hello);
+        notes.replica = Some(service.replica().name().to_owned());
+        decision.is_none()
+    });
+    let admitted = admitted.await?;
+    Ok(match (decision, admitted) {
+        (None, Some(sandbox)) => Admission::Accepted(Box::new(sandbox)),
+        (Some(decision), _) => decision,
+        (None, None) => Admission::Refused("there is no such sandbox"),
+    })
 }
 
 /// `None`: welcome.

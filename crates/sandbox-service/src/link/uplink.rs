@@ -4,7 +4,8 @@ use std::error::Error;
 use std::sync::Arc;
 
 use platform_core::failure::FailureKind;
-use platform_core::id::{CommandId, SandboxId};
+use platform_core::id::{CommandId, SandboxId, TurnId};
+use platform_core::journal;
 use platform_core::sandbox::{Sandbox, SandboxState, StartupPhase};
 use platform_messaging::proto::link::frame::Body;
 use platform_messaging::proto::link::{Entry, JournalAck, Startup, Stop};
@@ -16,6 +17,7 @@ use crate::ending;
 use crate::notes::Loss;
 use crate::reports::{self, Occupancy, SpawnMode};
 use crate::service::Service;
+use crate::snapshots;
 
 /// Steps that may wait. sandbox-agent sends a batch only when the one before was acknowledged, so few ever do.
 pub const WAITING: usize = 32;
@@ -42,9 +44,15 @@ enum Over {
 /// Deals with what comes until the link's other side is dropped.
 pub async fn run(service: Arc<Service>, sandbox: SandboxId, mut steps: mpsc::Receiver<Upward>) {
     let mut occupancy = None;
+    // A sandbox that links anew says so by itself too, and whatever waits for it is handed over at each report.
+    let mut is_reported_ready = false;
     while let Some(step) = steps.recv().await {
         let dealt_with = match step {
             Upward::Startup { startup, is_of_session } => {
+                let is_ready = is_of_session && startup.phase == StartupPhase::Ready.as_word();
+                if is_ready && std::mem::replace(&mut is_reported_ready, true) {
+                    continue;
+                }
                 report_startup(&service, sandbox, &startup, is_of_session).await
             }
             Upward::Journal(entries) => append(&service, sandbox, &mut occupancy, entries).await,
@@ -108,10 +116,11 @@ async fn report_startup(
 async fn note_warm(service: &Service, sandbox: SandboxId) -> Result<(), StorageError> {
     let mut connection = service.database().connection().await?;
     let (from, to) = ([SandboxState::Starting], SandboxState::Warm);
-    let is_for_a_session =
-        rows::find(&mut connection, sandbox).await?.is_none_or(|row| row.session_id.is_some());
-    if !is_for_a_session {
+    let unclaimed =
+        rows::find(&mut connection, sandbox).await?.filter(|row| row.session_id.is_none());
+    if let Some(row) = unclaimed {
         rows::transition(&mut connection, sandbox, &from, to, service.now()).await?;
+        service.warm_pools().note_success(row.environment_id);
     }
     Ok(())
 }
@@ -145,20 +154,45 @@ async fn append(
         tracing::warn!(sandbox.id = %sandbox, "a sandbox without a session sent a journal");
         return Ok(());
     };
-    let entries: Vec<JournalEntry> = entries
-        .into_iter()
-        .map(|entry| JournalEntry { number: entry.number, body: entry.body })
-        .collect();
-    let command_id = CommandId::mint(service.ids()).uuid();
-    let accepted = retried(service, "appending a journal", || {
-        reports::append(service, &known, command_id, entries.clone())
-    })
-    .await?;
-    let through = accepted.map_err(Over::Refused)?;
+    let mut waiting = Vec::with_capacity(entries.len());
+    for entry in entries {
+        if let Some(turn) = ended_turn(&entry) {
+            // What the turn did is not held up; its end is, so that whoever sees it can go on from its files.
+            hand_over(service, &known, std::mem::take(&mut waiting)).await?;
+            snapshots::keep(service, &known, turn).await;
+        }
+        waiting.push(JournalEntry { number: entry.number, body: entry.body });
+    }
+    let Some(through) = hand_over(service, &known, waiting).await? else { return Ok(()) };
     let acknowledged = Body::JournalAck(JournalAck { through });
     // Without a link it is told again by the next one's first entries.
     let _link_is_gone = service.links().send(sandbox, acknowledged).await;
     Ok(())
+}
+
+/// Hands entries over, and answers up to which number all are committed; `None` when there are none.
+async fn hand_over(
+    service: &Service,
+    occupancy: &Occupancy,
+    entries: Vec<JournalEntry>,
+) -> Result<Option<u64>, Over> {
+    if entries.is_empty() {
+        return Ok(None);
+    }
+    let command_id = CommandId::mint(service.ids()).uuid();
+    let accepted = retried(service, "appending a journal", || {
+        reports::append(service, occupancy, command_id, entries.clone())
+    })
+    .await?;
+    accepted.map(Some).map_err(Over::Refused)
+}
+
+fn ended_turn(entry: &Entry) -> Option<TurnId> {
+    if let Ok(journal::Entry::TurnEnded { turn_id, .. }) = serde_json::from_slice(&entry.body) {
+        Some(turn_id)
+    } else {
+        None
+    }
 }
 
 async fn find(service: &Service, sandbox: SandboxId) -> Result<Option<Sandbox>, StorageError> {

@@ -1,6 +1,7 @@
 //! sandbox-agent as the test plays it: it dials the link from outside, with the identity that its sandbox was given.
 
 use std::fs;
+use std::path::Path;
 
 use futures::{SinkExt, StreamExt};
 use platform_core::id::{SandboxId, SessionId};
@@ -41,6 +42,28 @@ impl Agent {
         Self { sandbox: before.sandbox, token: before.token.clone(), socket }
     }
 
+    /// The same sandbox dials a certain replica.
+    pub async fn at(socket: &Path, before: &Self) -> Self {
+        let stream = UnixStream::connect(socket).await.unwrap();
+        let socket = tokio_tungstenite::client_async("ws://link/", stream).await.unwrap().0;
+        Self { sandbox: before.sandbox, token: before.token.clone(), socket: Mutex::new(socket) }
+    }
+
+    /// The same sandbox dials whichever replica answers, as sandbox-agent does.
+    pub async fn redial(house: &House, before: &Self) -> Self {
+        loop {
+            for entry in fs::read_dir(house.layout().links()).unwrap().flatten() {
+                let Ok(stream) = UnixStream::connect(entry.path()).await else { continue };
+                if let Ok((socket, _)) = tokio_tungstenite::client_async("ws://link/", stream).await
+                {
+                    let socket = Mutex::new(socket);
+                    return Self { sandbox: before.sandbox, token: before.token.clone(), socket };
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
     async fn of(house: &House, sandbox: SandboxId) -> Self {
         let folder = house.layout().sandbox(sandbox);
         // Its rooms run once both have their pid files; until then the service would not have it on its books either.
@@ -56,11 +79,26 @@ impl Agent {
     }
 
     pub async fn hello(&mut self, epoch: u64, harness_ready: bool) {
+        self.say(epoch, harness_ready, "").await;
+    }
+
+    /// As a sandbox with a turn under way.
+    pub async fn hello_during(&mut self, epoch: u64, turn_id: &str) {
+        self.say(epoch, true, turn_id).await;
+    }
+
+    pub async fn welcome(&mut self) {
+        let Body::Welcome(welcome) = self.next_raw().await else { panic!("not welcome") };
+        assert!(!welcome.superseded);
+    }
+
+    async fn say(&mut self, epoch: u64, harness_ready: bool, turn_id: &str) {
         let hello = Hello {
             sandbox_id: self.sandbox.uuid().to_string(),
             token: self.token.clone(),
             epoch,
             harness_ready,
+            turn_id: turn_id.to_owned(),
             ..Hello::default()
         };
         self.send(Body::Hello(hello)).await;
@@ -69,8 +107,7 @@ impl Agent {
     /// As a sandbox that knows nothing yet.
     pub async fn say_hello(&mut self) {
         self.hello(0, false).await;
-        let Body::Welcome(welcome) = self.next_raw().await else { panic!("not welcome") };
-        assert!(!welcome.superseded);
+        self.welcome().await;
     }
 
     pub async fn hydrated(&mut self) -> Hydrate {
@@ -101,6 +138,10 @@ impl Agent {
     pub async fn next_raw(&mut self) -> Body {
         let packet = self.socket.lock().await.next().await.unwrap().unwrap();
         decode::<Frame>(&packet.into_data()).unwrap().body.unwrap()
+    }
+
+    pub async fn until_closed(&mut self) {
+        while !self.is_closed().await {}
     }
 
     pub async fn is_closed(&mut self) -> bool {

@@ -4,16 +4,18 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::process::ExitStatus;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use platform_core::agent::{AgentDefinition, AgentSnapshot, Effort, ExecutionIdentity, Model};
 use platform_core::clock::Clock;
 use platform_core::environment::SandboxSpec;
 use platform_core::harness::HarnessName;
 use platform_core::id::{AgentId, EnvironmentId, SandboxId, SessionId, TeamId};
 use platform_core::sandbox::{Epoch, SandboxState, SessionSpec};
-use platform_core::team::Team;
+use platform_core::team::{Retention, Team};
 use platform_messaging::proto::egress::egress_command::Action as EgressAction;
 use platform_messaging::proto::egress::{EgressCommand, EgressReply};
 use platform_messaging::proto::sandbox::sandbox_command::Action as Wish;
@@ -39,6 +41,7 @@ use sandbox_service::service::{Parts, Service};
 use secrecy::SecretString;
 use tempfile::TempDir;
 use test_support::{TestBroker, TestDatabase};
+use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
@@ -58,6 +61,7 @@ struct Heard {
     startups: HashMap<SessionId, Vec<(String, String)>>,
     others: BTreeMap<SessionId, Vec<Action>>,
     closed_egress: BTreeSet<String>,
+    is_egress_away: bool,
 }
 
 pub struct House {
@@ -72,11 +76,28 @@ pub struct House {
     heard: Arc<Mutex<Heard>>,
     news: watch::Sender<u64>,
     read_startups: HashMap<SessionId, usize>,
+    /// The replica that tests mean unless they say otherwise.
+    first: Option<Running>,
+    test_database: TestDatabase,
+    test_broker: TestBroker,
+}
+
+/// A replica in this process.
+pub struct Running {
+    pub service: Arc<Service>,
     shutdown: Shutdown,
     tasks: Tasks,
-    replica: Replica,
-    test_database: TestDatabase,
-    _test_broker: TestBroker,
+}
+
+impl Running {
+    /// Ends it as it would be upgraded.
+    pub async fn end(self) {
+        self.shutdown.request();
+        let Self { service, tasks, .. } = self;
+        assert_eq!(tasks.drain(Duration::from_secs(20)).await, Vec::<&str>::new());
+        // With the last of it the replica counts as gone.
+        drop(service);
+    }
 }
 
 impl Drop for House {
@@ -87,7 +108,7 @@ impl Drop for House {
                 let pid = fs::read_to_string(folder.path().join(room)).unwrap_or_default();
                 if let Ok(pid) = pid.trim().parse() {
                     let pid = nix::unistd::Pid::from_raw(pid);
-                    let _gone = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+                    let _gone = nix::sys::signal::kill(pid, Signal::SIGKILL);
                 }
             }
         }
@@ -107,6 +128,7 @@ impl House {
         let team = Team {
             id: TeamId::from_uuid(Uuid::now_v7()),
             name: "team".to_owned(),
+            retention: Retention::default(),
             created_at: SystemClock.now(),
         };
         team::insert(&mut database.connection().await.unwrap(), &team).await.unwrap();
@@ -116,68 +138,97 @@ impl House {
         play_session_service(&broker, heard.clone(), news.clone());
         play_vault_proxy(&broker, heard.clone(), news.clone());
         let layout = Layout::new(folder.path().join("data"));
-        let mut house = Self {
+        let first = start_service(&folder, limits, &database, &broker);
+        Self {
             team: team.id,
             agent: AgentId::from_uuid(Uuid::now_v7()),
             environment: EnvironmentId::from_uuid(Uuid::now_v7()),
             limits,
             database,
             broker,
-            replica: Replica::new(layout.links(), "unused"),
+            first: Some(first),
             layout,
             folder,
             heard,
             news,
             read_startups: HashMap::new(),
-            shutdown: Shutdown::new(),
-            tasks: Tasks::new(Shutdown::new()),
             test_database,
-            _test_broker: test_broker,
-        };
-        house.start_service();
-        house
+            test_broker,
+        }
     }
 
     /// The service ends as it would be upgraded, and another one begins.
     pub async fn replace_service(&mut self) {
-        self.shutdown.request();
-        assert_eq!(self.tasks.drain(Duration::from_secs(20)).await, Vec::<&str>::new());
-        self.start_service();
+        self.end_service().await;
+        self.first = Some(self.start_beside());
     }
 
-    fn start_service(&mut self) {
-        let settings = LocalSettings {
-            data: self.folder.path().join("data"),
-            agent_binary: self.folder.path().join("agent"),
-            harness_installs: self.folder.path().join("installs"),
-            launcher: PathBuf::from(env!("CARGO_BIN_EXE_sandbox-service")),
-            user: nix::unistd::geteuid().is_root().then_some(64_999),
-        };
-        let backend = LocalBackend::open(settings).unwrap();
-        self.shutdown = Shutdown::new();
-        self.tasks = Tasks::new(self.shutdown.clone());
-        self.replica = Replica::new(self.layout.links(), &Uuid::now_v7().simple().to_string());
-        let listener = self.replica.listen(backend.user()).unwrap();
-        let service = Service::new(Parts {
-            database: self.database.clone(),
-            broker: self.broker.clone(),
-            backend: Arc::new(backend),
-            clock: Arc::new(SystemClock),
-            ids: Arc::new(SystemIds),
-            host: "here".to_owned(),
-            replica: self.replica.clone(),
-            manifests: Manifests::in_folder(self.folder.path().join("manifests")),
-            admission: AdmissionSettings {
-                expected_memory_mib: 1,
-                reserved_memory_mib: 0,
-                max_running: self.limits.max_running,
-                parallel_starts: 2,
-            },
-            figures: Figures::default(),
-            tasks: self.tasks.clone(),
-            shutdown: self.shutdown.token(),
-        });
-        loops::spawn_all(&service, listener);
+    /// Ends the first replica. What takes its place is not started yet.
+    pub async fn end_service(&mut self) {
+        self.first.take().unwrap().end().await;
+    }
+
+    pub fn service(&self) -> &Arc<Service> {
+        &self.first.as_ref().unwrap().service
+    }
+
+    /// Another replica on the same machine.
+    pub fn start_beside(&self) -> Running {
+        start_service(&self.folder, self.limits, &self.database, &self.broker)
+    }
+
+    /// Another replica on the same machine, as a process of its own.
+    pub fn start_process(&self) -> Process {
+        let folder = |name: &str| self.folder.path().join(name);
+        let child = Command::new(env!("CARGO_BIN_EXE_sandbox-service"))
+            .env("DATABASE_URL", self.test_database.url())
+            .env("AMQP_URL", self.test_broker.url())
+            .env("SANDBOX_BACKEND", "local")
+            .env("LAP__HTTP__PORT", "0")
+            .env("LAP__LOG__FILTER", "warn")
+            .env("LAP__SANDBOX__DATA_DIR", folder("data"))
+            .env("LAP__SANDBOX__AGENT_BINARY", folder("agent"))
+            .env("LAP__SANDBOX__HARNESS_DIR", folder("manifests"))
+            .env("LAP__SANDBOX__HARNESS_INSTALL_DIR", folder("installs"))
+            .env("LAP__SANDBOX__EXPECTED_MEMORY_MIB", "1")
+            .env("LAP__SANDBOX__RESERVED_MEMORY_MIB", "0")
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let pid = child.id().unwrap();
+        Process { child, pid }
+    }
+
+    /// Waits until the replica with this process takes links, and answers its socket.
+    pub async fn socket_of(&self, process: &Process) -> PathBuf {
+        loop {
+            let sockets = fs::read_dir(self.layout.links()).unwrap().flatten();
+            let mut paths = sockets.map(|entry| entry.path());
+            let prefix = format!("{}-", process.pid);
+            let is_its =
+                |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with(&prefix);
+            if let Some(path) = paths.find(is_its) {
+                return path;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
+    pub fn test_database(&self) -> &TestDatabase {
+        &self.test_database
+    }
+
+    pub fn test_broker(&self) -> &TestBroker {
+        &self.test_broker
+    }
+
+    /// From now on vault-proxy carries nothing out, or again does.
+    pub fn egress_is_away(&self, is_away: bool) {
+        self.heard.lock().unwrap().is_egress_away = is_away;
     }
 
     pub fn layout(&self) -> &Layout {
@@ -185,7 +236,8 @@ impl House {
     }
 
     pub fn link_socket(&self) -> PathBuf {
-        self.layout.links().join(format!("{}.sock", self.replica.name()))
+        let name = self.service().replica().name();
+        self.layout.links().join(format!("{name}.sock"))
     }
 
     pub async fn connection(&self) -> PooledConnection {
@@ -211,6 +263,19 @@ impl House {
     /// As session-service sends to the replica that holds a link.
     pub async fn to_link(&self, sandbox: SandboxId, session: SessionId, wish: Wish) -> Delivered {
         self.publish(sandbox_link(sandbox), session, 1, wish).await
+    }
+
+    /// As [`House::to_link`], while the broker may be away.
+    pub async fn to_link_patiently(
+        &self,
+        sandbox: SandboxId,
+        session: SessionId,
+        wish: Wish,
+    ) -> Delivered {
+        while !self.broker.is_connected() {
+            tokio::task::yield_now().await;
+        }
+        self.to_link(sandbox, session, wish).await
     }
 
     async fn publish(&self, route: Route, session: SessionId, epoch: u64, wish: Wish) -> Delivered {
@@ -253,6 +318,8 @@ impl House {
             environment: BTreeMap::new(),
             transcript: Vec::new(),
             is_replacement: false,
+            has_unfinished_turn: false,
+            forked_from: None,
         }
     }
 
@@ -313,6 +380,23 @@ impl House {
         .await
     }
 
+    /// What session-service heard of the session beside phases and was not waited for.
+    pub fn others(&self, session: SessionId) -> Vec<Action> {
+        self.heard.lock().unwrap().others.get(&session).cloned().unwrap_or_default()
+    }
+
+    /// Waits until so many of the sessions have heard their place in the queue.
+    pub async fn told_to_wait(&self, sessions: &[SessionId], count: usize) {
+        self.wait(|heard| {
+            let waits = |session: &&SessionId| {
+                let told = heard.startups.get(session).into_iter().flatten();
+                told.into_iter().any(|(_, detail)| detail.contains("waiting for room"))
+            };
+            (sessions.iter().filter(waits).count() >= count).then_some(())
+        })
+        .await;
+    }
+
     pub fn refuse_journals(&self, kind: &str, code: &str) {
         let refused =
             Refused { kind: kind.to_owned(), code: code.to_owned(), message: String::new() };
@@ -334,7 +418,7 @@ impl House {
     /// Waits for a sandbox of the warm pool. Rows change without an event, so this looks until the test's own end.
     pub async fn unclaimed(&self) -> SandboxId {
         loop {
-            let living = rows::list_living(&mut *self.connection().await, "here").await.unwrap();
+            let living = rows::list_living(&mut *self.connection().await, &host()).await.unwrap();
             if let Some(warm) = living.into_iter().find(|row| row.session_id.is_none()) {
                 return warm.id;
             }
@@ -400,6 +484,70 @@ impl House {
     }
 }
 
+/// A replica as a process of its own.
+pub struct Process {
+    child: Child,
+    pid: u32,
+}
+
+impl Process {
+    pub fn signal(&self, signal: Signal) {
+        let pid = nix::unistd::Pid::from_raw(self.pid.try_into().unwrap());
+        nix::sys::signal::kill(pid, signal).unwrap();
+    }
+
+    pub async fn exit(mut self) -> ExitStatus {
+        self.child.wait().await.unwrap()
+    }
+}
+
+/// What `gethostname` says, so that replicas in this process and in others are on the same machine.
+pub fn host() -> String {
+    nix::unistd::gethostname().unwrap().into_string().unwrap()
+}
+
+fn start_service(
+    folder: &TempDir,
+    limits: Limits,
+    database: &Database,
+    broker: &Broker,
+) -> Running {
+    let settings = LocalSettings {
+        data: folder.path().join("data"),
+        agent_binary: folder.path().join("agent"),
+        harness_installs: folder.path().join("installs"),
+        launcher: PathBuf::from(env!("CARGO_BIN_EXE_sandbox-service")),
+        user: nix::unistd::geteuid().is_root().then_some(64_999),
+    };
+    let backend = LocalBackend::open(settings).unwrap();
+    let shutdown = Shutdown::new();
+    let tasks = Tasks::new(shutdown.clone());
+    let (layout, unique) = (backend.layout(), Uuid::now_v7().simple().to_string());
+    let replica = Replica::announce(layout.links(), layout.replicas(), &unique).unwrap();
+    let listener = replica.listen(backend.user()).unwrap();
+    let service = Service::new(Parts {
+        database: database.clone(),
+        broker: broker.clone(),
+        backend: Arc::new(backend),
+        clock: Arc::new(SystemClock),
+        ids: Arc::new(SystemIds),
+        host: host(),
+        replica,
+        manifests: Manifests::in_folder(folder.path().join("manifests")),
+        admission: AdmissionSettings {
+            expected_memory_mib: 1,
+            reserved_memory_mib: 0,
+            max_running: limits.max_running,
+            parallel_starts: 2,
+        },
+        figures: Figures::default(),
+        tasks: tasks.clone(),
+        shutdown: shutdown.token(),
+    });
+    loops::spawn_all(&service, listener);
+    Running { service, shutdown, tasks }
+}
+
 fn make_files(folder: &TempDir) {
     let agent = folder.path().join("agent");
     fs::write(&agent, "#!/bin/sh\ntrap 'exit 0' TERM\nsleep 600 & wait\n").unwrap();
@@ -452,7 +600,9 @@ fn play_vault_proxy(broker: &Broker, heard: Arc<Mutex<Heard>>, news: watch::Send
                 heard.lock().unwrap().closed_egress.insert(command.sandbox_id);
                 news.send_modify(|count| *count += 1);
             }
-            async { Verdict::Answer(encode(&EgressReply::default())) }
+            let reply = EgressReply::default();
+            let is_away = heard.lock().unwrap().is_egress_away;
+            async move { if is_away { Verdict::Done } else { Verdict::Answer(encode(&reply)) } }
         };
         let end = tokio_util::sync::CancellationToken::new();
         broker.consume(Queue::EGRESS_COMMANDS, 10, 1, end, handler).await;

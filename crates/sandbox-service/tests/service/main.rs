@@ -4,6 +4,8 @@
 
 mod agent;
 mod house;
+mod locks;
+mod replicas;
 
 use std::time::Duration;
 
@@ -59,6 +61,7 @@ async fn a_sandbox_comes_up_phase_by_phase_and_takes_a_turn() {
         attempt: 1,
         prompt: b"[]".to_vec(),
         harness_silence_seconds: 60,
+        answers: Vec::new(),
     };
     let turn_id = turn.turn_id.clone();
     let sent = house.to_link(agent.sandbox, session, Wish::StartTurn(turn)).await;

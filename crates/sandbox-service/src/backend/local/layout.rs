@@ -78,6 +78,11 @@ impl Layout {
         self.root.join("links")
     }
 
+    /// Where the replicas of this service, and whoever sweeps, leave their marks.
+    pub fn replicas(&self) -> PathBuf {
+        self.root.join("replicas")
+    }
+
     pub fn workspaces(&self) -> PathBuf {
         self.root.join("workspaces")
     }
@@ -100,6 +105,11 @@ impl Layout {
             journal: root.join("journal"),
             root,
         }
+    }
+
+    /// Where the files of a session are made that goes on from another one's, before they are its workspace.
+    pub fn restoring(&self, session: SessionId) -> PathBuf {
+        self.root.join("restoring").join(session.uuid().simple().to_string())
     }
 
     pub fn sandbox(&self, sandbox: SandboxId) -> SandboxFolder {

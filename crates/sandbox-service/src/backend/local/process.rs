@@ -51,6 +51,11 @@ impl Process {
         began_of(self.pid()) == Some(self.began)
     }
 
+    /// Whether it was stopped (SIGSTOP): it hears no request to end.
+    pub fn is_frozen(&self) -> bool {
+        matches!(state_of(self.pid()), Some('T' | 't'))
+    }
+
     /// Asks it to end. As process 1 of its namespace it may not hear.
     pub fn terminate(&self) {
         self.signal(Signal::TERM);
@@ -83,13 +88,22 @@ impl Process {
 
 /// When the process with this pid began (field 22 of its `stat`), unless it ended already.
 pub fn began_of(pid: i32) -> Option<u64> {
+    let (state, began) = stat_of(pid)?;
+    (!matches!(state, 'Z' | 'X')).then_some(began)
+}
+
+fn state_of(pid: i32) -> Option<char> {
+    stat_of(pid).map(|(state, _)| state)
+}
+
+fn stat_of(pid: i32) -> Option<(char, u64)> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name stands in parentheses and may contain anything.
     let (_, after_name) = stat.rsplit_once(')')?;
     let mut fields = after_name.split_whitespace();
-    let state = fields.next()?;
+    let state = fields.next()?.chars().next()?;
     let began = fields.nth(18)?.parse().ok()?;
-    (!matches!(state, "Z" | "X")).then_some(began)
+    Some((state, began))
 }
 
 /// The processes that this one started and still has.

@@ -92,6 +92,10 @@ impl Running {
         for room in self.rooms() {
             room.first.terminate();
         }
+        // What is frozen would only go on where it stood if it were woken to hear of its end.
+        for room in self.rooms().filter(|room| room.first.is_frozen()) {
+            room.first.kill();
+        }
         if tokio::time::timeout(GRACE, self.both_gone()).await.is_err() {
             for room in self.rooms() {
                 room.first.kill();
@@ -103,9 +107,11 @@ impl Running {
         Ok(())
     }
 
+    /// Whoever waits outside for a room does not count: it may be frozen, and [`end_launchers`] ends it.
     async fn both_gone(&self) {
-        let _statuses =
-            tokio::join!(end_of(self.supervise.as_ref()), end_of(self.harness.as_ref()));
+        for room in self.rooms() {
+            room.gone().await;
+        }
     }
 
     fn rooms(&self) -> impl Iterator<Item = &RunningRoom> {
@@ -121,12 +127,16 @@ async fn end_of(room: Option<&RunningRoom>) -> String {
 }
 
 impl RunningRoom {
-    /// Waits for the room's end and says how it ended.
-    async fn end(&self) -> String {
+    async fn gone(&self) {
         if let Err(error) = self.first.gone().await {
             tracing::error!(process.pid = self.first.pid(), %error, "the end of a room cannot be awaited");
-            return std::future::pending().await;
+            std::future::pending().await
         }
+    }
+
+    /// Waits for the room's end and says how it ended.
+    async fn end(&self) -> String {
+        self.gone().await;
         let Some(launcher) = &self.launcher else { return "its status is unknown".to_owned() };
         match launcher.lock().await.wait().await {
             Ok(status) => status.to_string(),
