@@ -6,7 +6,7 @@ drop table workspace_snapshots;
 drop index sessions_archived;
 drop index sessions_unarchived;
 drop index sessions_at_work;
-alter table sessions drop column forked_from;
+alter table sessions drop column forked_from, drop column former_journal;
 alter table turns
     drop column interrupt_requested,
     drop column actions,

@@ -9,7 +9,9 @@ alter table turns
 
 alter table sessions
     -- The session, event and turn from which it goes on.
-    add column forked_from jsonb;
+    add column forked_from jsonb,
+    -- The last journal of an earlier epoch of which something is in the log, and how much.
+    add column former_journal jsonb;
 -- What should have a sandbox, or be on its way to one.
 create index sessions_at_work on sessions (updated_at) where status in ('running', 'rescheduling');
 create index sessions_unarchived on sessions (team_id, updated_at) where archived_at is null;

@@ -34,6 +34,14 @@ impl fmt::Display for Epoch {
     }
 }
 
+/// How far the journal of an epoch is in the session's log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalMark {
+    pub epoch: Epoch,
+    /// The number of its last entry that was taken.
+    pub through: u64,
+}
+
 /// One sandbox, from its place in the queue to its end. A warm one belongs to nobody until a session claims it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sandbox {
@@ -262,6 +270,10 @@ pub struct SessionSpec {
     /// Whether a turn waits that an earlier sandbox may have begun: then it matters what the harness remembers of it.
     #[serde(default)]
     pub has_unfinished_turn: bool,
+    /// The last journal of which something is in the log. What the workspace has of it, or of later ones, beyond that is told first by
+    /// the new sandbox: its predecessor died before it could.
+    #[serde(default)]
+    pub former_journal: Option<JournalMark>,
     /// Where the first files come from, if the session goes on from an earlier point of another.
     #[serde(default)]
     pub forked_from: Option<ForkedFrom>,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::agent::AgentSnapshot;
 use crate::id::{AgentId, EnvironmentId, SandboxId, SessionId, TeamId, TurnId};
-use crate::sandbox::{Epoch, Startup};
+use crate::sandbox::{Epoch, JournalMark, Startup};
 
 pub use event::{
     ClientEvent, ContentBlock, Event, EventBody, ModelUsage, RetryStatus, StoppedBecause, WireError,
@@ -36,6 +36,8 @@ pub struct Session {
     pub last_event: i64,
     /// The last entry of the current epoch's journal that is in the log.
     pub journal_through: u64,
+    /// The last journal of an earlier epoch of which something is in the log.
+    pub former_journal: Option<JournalMark>,
     pub usage: Usage,
     /// Where it comes from, if it goes on from an earlier point of another session.
     pub forked_from: Option<ForkedFrom>,

@@ -126,6 +126,7 @@ async fn provision(
         transcript,
         is_replacement,
         has_unfinished_turn: open.first().is_some_and(|turn| turn.attempts > 0),
+        former_journal: session.former_journal,
         forked_from: session.forked_from,
     };
     Ok(ProvisionSandbox {

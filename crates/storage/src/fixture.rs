@@ -70,6 +70,7 @@ impl Fixture {
             harness_session: None,
             last_event: 0,
             journal_through: 0,
+            former_journal: None,
             usage: Usage::default(),
             forked_from: None,
             created_at: at(0),

@@ -153,6 +153,7 @@ diesel::table! {
         idle_since -> Nullable<Timestamptz>,
         archived_at -> Nullable<Timestamptz>,
         forked_from -> Nullable<Jsonb>,
+        former_journal -> Nullable<Jsonb>,
     }
 }
 

@@ -1,6 +1,8 @@
 //! Which turns' ends have their files kept.
 
 mod read;
+#[cfg(test)]
+mod tests;
 mod write;
 
 pub use read::exists;

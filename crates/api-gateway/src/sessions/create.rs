@@ -262,6 +262,7 @@ impl Opening {
             harness_session: None,
             last_event: 0,
             journal_through: 0,
+            former_journal: None,
             usage: Usage::default(),
             forked_from: None,
             created_at: now,

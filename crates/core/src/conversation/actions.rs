@@ -52,7 +52,10 @@ impl Conversation {
         let goes_on = turn.is_waiting() && turn.unanswered().is_empty();
         let id = turn.id;
         if goes_on {
-            turn.state = TurnState::Running { epoch: self.session.epoch };
+            turn.state = match self.holder_of(&turn) {
+                Some(_) => TurnState::Running { epoch: self.session.epoch },
+                None => TurnState::Queued,
+            };
         }
         self.note_turn(turn);
         if goes_on {

@@ -66,6 +66,7 @@ impl Conversation {
             harness_session: source.harness_session.clone().filter(|_| turn_id.is_some()),
             last_event: point.at_event,
             journal_through: 0,
+            former_journal: None,
             usage: Usage::default(),
             forked_from: Some(ForkedFrom {
                 session_id: source.id,

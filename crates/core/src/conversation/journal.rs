@@ -74,6 +74,10 @@ impl Conversation {
         body: EventBody,
         moment: Moment<'_>,
     ) {
+        if turn.is_some_and(|turn| self.open_turns.iter().all(|open| open.id != turn)) {
+            // Of the end of a lost sandbox's journal, and too late: that turn's end is in the log.
+            return;
+        }
         if let EventBody::SpanModelRequestEnd { model_usage, .. } = &body {
             self.session.usage.add(*model_usage);
         }

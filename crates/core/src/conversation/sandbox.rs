@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use crate::id::{EventId, SandboxId, TurnId};
-use crate::sandbox::{Epoch, Startup, StartupPhase};
+use crate::sandbox::{Epoch, JournalMark, Startup, StartupPhase};
 use crate::session::{ContentBlock, ModelUsage};
 use crate::turn::MAX_RETAKES;
 
@@ -44,7 +44,7 @@ pub struct Loss {
     pub unfinished: Unfinished,
 }
 
-/// What the turn under way had begun in the lost sandbox and not ended, as the log has it.
+/// What the turn under way has begun and not ended, as the log has it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Unfinished {
     /// Tool calls without a result, oldest first.
@@ -55,9 +55,12 @@ pub struct Unfinished {
 
 impl Conversation {
     /// A sandbox came one step further. When it is ready, the first waiting turn is handed to it.
+    ///
+    /// By then the end of its predecessor's journal is in the log: what is still `unfinished` there will never be ended by anybody.
     pub fn report_startup(
         &mut self,
         report: PhaseReport,
+        unfinished: Unfinished,
         moment: Moment<'_>,
     ) -> Result<(), Refusal> {
         self.refuse_stale(report.epoch)?;
@@ -69,6 +72,7 @@ impl Conversation {
         self.session.updated_at = moment.now;
         if report.phase == StartupPhase::Ready && self.session.sandbox_id.is_none() {
             self.session.sandbox_id = report.sandbox;
+            self.close_unfinished_of_first(unfinished, moment);
             if self.session.status == SessionStatus::Rescheduling {
                 match self.open_turns.first().map(|turn| turn.id) {
                     Some(turn) => self.show_running(turn, moment),
@@ -110,7 +114,6 @@ impl Conversation {
         if self.refuse_stale(loss.epoch).is_err() {
             return;
         }
-        self.close_unfinished_of_first(loss.unfinished, moment);
         let was_ready = self.session.sandbox_id.take().is_some();
         let starts = if was_ready { 0 } else { self.starts() };
         let may_start_again = loss.may_retry && starts < MAX_STARTS;
@@ -118,6 +121,7 @@ impl Conversation {
             // Its user wanted it ended, and now it has.
             Some(turn) if turn.interrupt_requested => {
                 self.session.startup = None;
+                self.close_unfinished_of_first(loss.unfinished, moment);
                 self.end_turn(turn.id, StopReason::Interrupted, None, moment);
                 self.advance(moment);
             }
@@ -138,6 +142,7 @@ impl Conversation {
             }
             Some(turn) => {
                 self.give_up_start(&loss.message);
+                self.close_unfinished_of_first(loss.unfinished, moment);
                 let reason = if turn.attempts > MAX_RETAKES {
                     StopReason::RetriesExhausted
                 } else {
@@ -198,7 +203,6 @@ impl Conversation {
         &mut self,
         epoch: Epoch,
         sandbox: SandboxId,
-        unfinished: Unfinished,
         moment: Moment<'_>,
     ) -> Result<(), Refusal> {
         self.refuse_stale(epoch)?;
@@ -209,7 +213,6 @@ impl Conversation {
             if !turn.is_waiting() || turn.interrupt_requested {
                 return Err(Refusal::TurnUnderWay);
             }
-            self.close_unfinished_of_first(unfinished, moment);
             self.park(turn);
         }
         self.stop_sandbox(StopWhy::Released, moment);
@@ -288,6 +291,10 @@ impl Conversation {
     }
 
     fn raise_epoch(&mut self) -> Epoch {
+        if self.session.journal_through > 0 {
+            let (epoch, through) = (self.session.epoch, self.session.journal_through);
+            self.session.former_journal = Some(JournalMark { epoch, through });
+        }
         self.session.epoch = self.session.epoch.next();
         self.session.journal_through = 0;
         self.session.sandbox_id = None;

@@ -85,6 +85,7 @@ fn new_session(
         harness_session: None,
         last_event: 0,
         journal_through: 0,
+        former_journal: None,
         usage: Usage::default(),
         forked_from: None,
         created_at: now,

@@ -7,7 +7,7 @@ use platform_storage::Connection;
 
 use super::{Scope, Settled, parse_id};
 use crate::failure::CommandError;
-use crate::{stored, unfinished};
+use crate::stored;
 
 pub async fn release_sandbox(
     connection: &mut Connection,
@@ -16,8 +16,7 @@ pub async fn release_sandbox(
 ) -> Result<Settled, CommandError> {
     let sandbox = SandboxId::from_uuid(parse_id(&release.sandbox_id)?);
     let mut conversation = stored::take_up(connection, scope.team, scope.session).await?;
-    let unfinished = unfinished::of(connection, &conversation).await?;
-    conversation.release_sandbox(Epoch(release.epoch), sandbox, unfinished, scope.moment)?;
+    conversation.release_sandbox(Epoch(release.epoch), sandbox, scope.moment)?;
     let aftermath = stored::store(connection, conversation, scope.moment).await?;
     Ok(Settled { outcome: Outcome::Done(Done {}), aftermath })
 }

@@ -1,7 +1,7 @@
 //! Notes how far a sandbox is on its way up, and hands it the waiting turn when it is ready.
 
 use chrono::DateTime;
-use platform_core::conversation::PhaseReport;
+use platform_core::conversation::{PhaseReport, Unfinished};
 use platform_core::id::SandboxId;
 use platform_core::sandbox::{Epoch, StartupPhase};
 use platform_messaging::proto::session::{Done, ReportStartup, session_reply::Outcome};
@@ -9,7 +9,7 @@ use platform_storage::Connection;
 
 use super::{Scope, Settled, parse_id};
 use crate::failure::CommandError;
-use crate::stored;
+use crate::{stored, unfinished};
 
 pub async fn report_startup(
     connection: &mut Connection,
@@ -33,7 +33,12 @@ pub async fn report_startup(
         spawn_mode,
         reached_at: reached_at.unwrap_or(scope.moment.now),
     };
-    conversation.report_startup(reached, scope.moment)?;
+    let unfinished = if phase == StartupPhase::Ready {
+        unfinished::of(connection, &conversation).await?
+    } else {
+        Unfinished::default()
+    };
+    conversation.report_startup(reached, unfinished, scope.moment)?;
     let aftermath = stored::store(connection, conversation, scope.moment).await?;
     Ok(Settled { outcome: Outcome::Done(Done {}), aftermath })
 }

@@ -9,9 +9,7 @@ use platform_messaging::Verdict;
 use platform_messaging::proto::sandbox::sandbox_command;
 use platform_messaging::proto::session::session_command::Action;
 use platform_messaging::proto::session::session_reply::Outcome;
-use platform_messaging::proto::session::{
-    DeleteSession, EventsAppended, ReportLoss, SessionCommand,
-};
+use platform_messaging::proto::session::{DeleteSession, EventsAppended, SessionCommand};
 use platform_runtime::clock::{SystemClock, SystemIds};
 use platform_storage::{outbox, session, turn};
 use session_service::commands::carry_out;
@@ -131,14 +129,8 @@ async fn a_turn_that_no_link_takes_waits_while_its_sandbox_is_asked_for_again() 
 #[tokio::test]
 async fn a_call_that_was_open_when_the_sandbox_was_lost_is_ended_as_an_error() {
     let mut house = House::build().await;
-    let session = house.ready().await;
-    let mut connection = house.context.database.connection().await.unwrap();
-    let stored = session::find(&mut connection, house.team, session).await.unwrap().unwrap();
-    let sandbox = stored.sandbox_id.unwrap().uuid().to_string();
-    let mut links = hold_links(&house, &sandbox).await;
-    house.ask(session, saying("go")).await;
-    let (turn, epoch) = started_turn(links.recv().await.unwrap());
-    let turn_id = platform_core::id::TurnId::from_uuid(turn);
+    let mut at_work = house.at_work().await;
+    let turn_id = at_work.turn;
     let call = |id| Entry::Event {
         turn_id: Some(turn_id),
         id,
@@ -158,16 +150,13 @@ async fn a_call_that_was_open_when_the_sandbox_was_lost_is_ended_as_an_error() {
             is_error: false,
         },
     };
-    let batch = journal(epoch, &[(1, call(ended)), (2, result), (3, call(open))]);
-    house.ask(session, batch).await;
-    let loss = ReportLoss {
-        epoch,
-        sandbox_id: sandbox,
-        reason: "killed".to_owned(),
-        message: "it is gone".to_owned(),
-        may_retry: true,
-    };
-    house.ask(session, Action::ReportLoss(loss)).await;
+    for entry in [call(ended), result, call(open)] {
+        house.tell(&mut at_work, entry).await;
+    }
+    house.lose(&at_work).await;
+    let session = at_work.session;
+    let provision = house.told().await;
+    house.get_ready(session, provision.epoch).await;
     let log = house.log(session).await;
     let results = log.iter().filter_map(|event| {
         let EventBody::AgentToolResult { tool_use_id, is_error, .. } = &event.body else {
@@ -176,7 +165,7 @@ async fn a_call_that_was_open_when_the_sandbox_was_lost_is_ended_as_an_error() {
         Some((*tool_use_id, *is_error))
     });
     assert_eq!(results.collect::<Vec<_>>(), [(ended, false), (open, true)]);
-    assert_eq!(house.types(session).await.last(), Some(&"session.status_rescheduled"));
+    assert_eq!(house.types(session).await.last(), Some(&"session.status_running"));
 }
 
 #[tokio::test]

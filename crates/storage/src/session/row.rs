@@ -38,6 +38,7 @@ pub(super) struct SessionRow {
     idle_since: Option<DateTime<Utc>>,
     archived_at: Option<DateTime<Utc>>,
     forked_from: Option<Value>,
+    former_journal: Option<Value>,
 }
 
 /// The columns that move with the conversation.
@@ -51,6 +52,7 @@ pub(super) struct StateColumns {
     harness_session: Option<String>,
     last_event: i64,
     journal_through: i64,
+    former_journal: Option<Value>,
     usage: Value,
     updated_at: DateTime<Utc>,
     idle_since: Option<DateTime<Utc>>,
@@ -64,6 +66,11 @@ pub(super) struct DescriptionColumns {
     agent: Value,
     title: Option<String>,
     metadata: Value,
+}
+
+fn mark_to_json(session: &Session) -> Result<Option<Value>, StorageError> {
+    let mark = session.former_journal.as_ref();
+    mark.map(|mark| to_json("sessions.former_journal", mark)).transpose()
 }
 
 impl TryFrom<&Session> for SessionRow {
@@ -99,6 +106,7 @@ impl TryFrom<&Session> for SessionRow {
                 .as_ref()
                 .map(|forked_from| to_json("sessions.forked_from", forked_from))
                 .transpose()?,
+            former_journal: mark_to_json(session)?,
         })
     }
 }
@@ -116,6 +124,7 @@ impl TryFrom<&Session> for StateColumns {
             harness_session: session.harness_session.clone(),
             last_event: session.last_event,
             journal_through: to_bigint(session.journal_through),
+            former_journal: mark_to_json(session)?,
             usage: to_json("sessions.usage", &session.usage)?,
             updated_at: session.updated_at,
             idle_since: session.idle_since,
@@ -168,6 +177,10 @@ impl TryFrom<SessionRow> for Session {
             forked_from: row
                 .forked_from
                 .map(|forked_from| from_json("sessions.forked_from", forked_from))
+                .transpose()?,
+            former_journal: row
+                .former_journal
+                .map(|mark| from_json("sessions.former_journal", mark))
                 .transpose()?,
         })
     }

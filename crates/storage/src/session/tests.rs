@@ -54,10 +54,7 @@ async fn another_team_sees_and_changes_nothing() {
     assert!(!delete(&mut connection, other.id, session.id).await.unwrap());
     let mut stolen = session.clone();
     stolen.team_id = other.id;
-    assert!(matches!(
-        update(&connection, &stolen).await,
-        Err(StorageError::NotFound("session"))
-    ));
+    assert!(matches!(update(&connection, &stolen).await, Err(StorageError::NotFound("session"))));
     let page = list(&mut connection, other.id, &SessionFilter::default(), first_page(10)).await;
     assert_eq!(page.unwrap().items, []);
 }

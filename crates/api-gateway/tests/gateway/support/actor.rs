@@ -4,6 +4,7 @@ use reqwest::header::HeaderMap;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 
+use super::slow_reader::SlowReader;
 use super::stream::OpenStream;
 
 #[derive(Debug, Clone)]
@@ -92,6 +93,10 @@ impl Actor {
 
     pub async fn stream(&self, path: &str) -> OpenStream {
         OpenStream::open(self.request(&Method::GET, path)).await
+    }
+
+    pub async fn slow_stream(&self, path: &str) -> SlowReader {
+        SlowReader::open(&self.url, path, self.key.as_deref().unwrap()).await
     }
 
     pub async fn new_agent(&self) -> Value {

@@ -154,6 +154,7 @@ impl FakeSessionService {
             harness_session: None,
             last_event: 0,
             journal_through: 0,
+            former_journal: None,
             usage: Usage::default(),
             forked_from: None,
             created_at: moment.now,
@@ -239,10 +240,11 @@ impl FakeSessionService {
     }
 
     /// Plays the agent: many long events at once.
-    pub async fn burst(&self, session: &str, count: usize) {
-        let text = ContentBlock::text("x".repeat(10_000));
+    pub async fn burst(&self, session: &str, count: i64) {
+        let text = ContentBlock::text("x".repeat(40_000));
         let long = EventBody::AgentMessage { content: vec![text] };
-        let (team, events) = self.commit(session, vec![long; count]).await;
+        let bodies = vec![long; usize::try_from(count).unwrap()];
+        let (team, events) = self.commit(session, bodies).await;
         for some in events.chunks(50) {
             self.announce(team, session.parse().unwrap(), some).await;
         }

@@ -89,6 +89,11 @@ impl Scene {
     }
 
     pub(super) fn get_ready(&mut self) {
+        self.get_ready_with(Unfinished::default());
+    }
+
+    /// `unfinished` is what the log has open by then.
+    pub(super) fn get_ready_with(&mut self, unfinished: Unfinished) {
         let epoch = self.session.epoch;
         let sandbox = SandboxId::from_uuid(Uuid::from_u128(900 + u128::from(epoch.0)));
         let report = PhaseReport {
@@ -99,7 +104,8 @@ impl Scene {
             spawn_mode: None,
             reached_at: DateTime::UNIX_EPOCH,
         };
-        self.act(|conversation, moment| conversation.report_startup(report, moment)).unwrap();
+        self.act(|conversation, moment| conversation.report_startup(report, unfinished, moment))
+            .unwrap();
     }
 
     pub(super) fn say(&mut self, text: &str) {
@@ -140,10 +146,7 @@ impl Scene {
 
     pub(super) fn release(&mut self) -> Result<(), Refusal> {
         let (epoch, sandbox) = (self.session.epoch, self.session.sandbox_id.unwrap());
-        let nothing = Unfinished::default();
-        self.act(|conversation, moment| {
-            conversation.release_sandbox(epoch, sandbox, nothing, moment)
-        })
+        self.act(|conversation, moment| conversation.release_sandbox(epoch, sandbox, moment))
     }
 
     /// The agent makes a call that somebody has to allow first.
@@ -265,6 +268,7 @@ fn blank_session(ids: &Counted) -> Session {
         harness_session: None,
         last_event: 0,
         journal_through: 0,
+        former_journal: None,
         usage: Usage::default(),
         forked_from: None,
         created_at: now,

@@ -3,6 +3,7 @@
 use super::scene::Scene;
 use crate::conversation::*;
 use crate::journal::Entry;
+use crate::sandbox::JournalMark;
 
 #[test]
 fn a_turn_that_may_have_been_lost_on_its_way_is_sent_again_when_the_sandbox_links_anew() {
@@ -115,17 +116,49 @@ fn what_a_lost_sandbox_had_begun_is_ended_before_the_turn_goes_on() {
     let mut scene = Scene::ready();
     scene.say("one");
     let (call, span) = (EventId::mint(&scene.ids), EventId::mint(&scene.ids));
-    scene.lose_with(true, Unfinished { calls: vec![call], span: Some(span) });
+    scene.lose(true);
+    scene.get_ready_with(Unfinished { calls: vec![call], span: Some(span) });
     assert_eq!(
         scene.types(),
         [
             "user.message",
             "session.status_running",
+            "session.status_rescheduled",
             "agent.tool_result",
             "span.model_request_end",
-            "session.status_rescheduled"
+            "session.status_running"
         ]
     );
+}
+
+#[test]
+fn what_a_lost_sandbox_had_begun_is_ended_with_the_turn_when_no_other_takes_it_up() {
+    let mut scene = Scene::ready();
+    scene.say("one");
+    let call = EventId::mint(&scene.ids);
+    scene.lose_with(false, Unfinished { calls: vec![call], span: None });
+    let kinds = scene.types();
+    assert_eq!(kinds[2..], ["agent.tool_result", "session.error", "session.status_idle"]);
+}
+
+#[test]
+fn the_end_of_a_lost_sandboxs_journal_is_told_by_its_successor() {
+    let mut scene = Scene::ready();
+    let turn_id = scene.started("one");
+    let mark = JournalMark { epoch: scene.session.epoch, through: 1 };
+    scene.lose(true);
+    assert_eq!(scene.session.former_journal, Some(mark));
+    let content = Vec::new();
+    let body = EventBody::AgentMessage { content };
+    let id = EventId::mint(&scene.ids);
+    scene.report(Entry::Event { turn_id: Some(turn_id), id, body: body.clone() });
+    scene.end(turn_id);
+    scene.get_ready();
+    assert!(scene.open_turns.is_empty(), "it had ended, and is not taken up again");
+    let last = scene.session.last_event;
+    let id = EventId::mint(&scene.ids);
+    scene.report(Entry::Event { turn_id: Some(turn_id), id, body });
+    assert_eq!(scene.session.last_event, last, "nothing follows a turn's end");
 }
 
 #[test]

@@ -150,7 +150,14 @@ async fn sessions_are_put_away_and_removed_when_their_team_says_so() {
     assert_eq!(ids(list_inactive(&mut connection, at(161), 10).await.unwrap()), [inactive.id]);
     assert_eq!(ids(list_archived_for_long(&mut connection, at(700), 10).await.unwrap()), []);
     let removed = list_archived_for_long(&mut connection, at(701), 10).await.unwrap();
-    assert_eq!(removed, [Due { team_id: fixture.team.id, session_id: archived.id, updated_at: archived.updated_at }]);
+    assert_eq!(
+        removed,
+        [Due {
+            team_id: fixture.team.id,
+            session_id: archived.id,
+            updated_at: archived.updated_at
+        }]
+    );
     assert_ne!(working.id, asking.id);
 
     // For ever, in other words.

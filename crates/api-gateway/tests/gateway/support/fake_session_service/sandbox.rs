@@ -1,6 +1,6 @@
 //! A hand to play a session's sandbox, whose reports count by the real rules.
 
-use platform_core::conversation::{Moment, NumberedEntry, PhaseReport};
+use platform_core::conversation::{Moment, NumberedEntry, PhaseReport, Unfinished};
 use platform_core::environment::SandboxSpec;
 use platform_core::id::{EventId, SandboxId, SessionId, TurnId};
 use platform_core::journal::Entry;
@@ -57,7 +57,7 @@ impl FakeSessionService {
             reached_at: moment.now,
             spawn_mode: None,
         };
-        conversation.report_startup(report, moment).unwrap();
+        conversation.report_startup(report, Unfinished::default(), moment).unwrap();
         let events = self.store(conversation).await;
         self.announce(team, id, &events).await;
         let connection = self.database.connection().await.unwrap();
