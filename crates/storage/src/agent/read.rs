@@ -66,14 +66,15 @@ pub async fn list(
         Order::OldestFirst => query.order((agents::created_at.asc(), agents::id.asc())),
     };
     if let Some(Cursor { created_at, id }) = walk.past {
-        let is_twin = agents::created_at.eq(created_at);
-        query =
-            match walk.order {
-                Order::NewestFirst => query
-                    .filter(agents::created_at.lt(created_at).or(is_twin.and(agents::id.lt(id)))),
-                Order::OldestFirst => query
-                    .filter(agents::created_at.gt(created_at).or(is_twin.and(agents::id.gt(id)))),
-            };
+        // As in `session/read.rs`: the first condition tells the index where to begin.
+        query = match walk.order {
+            Order::NewestFirst => query
+                .filter(agents::created_at.le(created_at))
+                .filter(agents::created_at.lt(created_at).or(agents::id.lt(id))),
+            Order::OldestFirst => query
+                .filter(agents::created_at.ge(created_at))
+                .filter(agents::created_at.gt(created_at).or(agents::id.gt(id))),
+        };
     }
     let met = into_agents(query.limit(walk.limit).load(connection).await?)?;
     Ok(walk.page(met, |agent| Cursor { created_at: agent.created_at, id: agent.id.uuid() }))

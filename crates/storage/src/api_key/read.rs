@@ -70,12 +70,14 @@ pub async fn list(
         Order::OldestFirst => query.order((api_keys::created_at.asc(), api_keys::id.asc())),
     };
     if let Some(Cursor { created_at, id }) = walk.past {
-        let is_twin = api_keys::created_at.eq(created_at);
+        // As in `session/read.rs`: the first condition tells the index where to begin.
         query = match walk.order {
             Order::NewestFirst => query
-                .filter(api_keys::created_at.lt(created_at).or(is_twin.and(api_keys::id.lt(id)))),
+                .filter(api_keys::created_at.le(created_at))
+                .filter(api_keys::created_at.lt(created_at).or(api_keys::id.lt(id))),
             Order::OldestFirst => query
-                .filter(api_keys::created_at.gt(created_at).or(is_twin.and(api_keys::id.gt(id)))),
+                .filter(api_keys::created_at.ge(created_at))
+                .filter(api_keys::created_at.gt(created_at).or(api_keys::id.gt(id))),
         };
     }
     let rows = query.limit(walk.limit).load::<ApiKeyRow>(connection).await?;

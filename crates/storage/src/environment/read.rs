@@ -80,14 +80,14 @@ pub async fn list(
         Order::OldestFirst => query.order((environments::created_at.asc(), environments::id.asc())),
     };
     if let Some(Cursor { created_at, id }) = walk.past {
-        let is_twin = environments::created_at.eq(created_at);
+        // As in `session/read.rs`: the first condition tells the index where to begin.
         query = match walk.order {
-            Order::NewestFirst => query.filter(
-                environments::created_at.lt(created_at).or(is_twin.and(environments::id.lt(id))),
-            ),
-            Order::OldestFirst => query.filter(
-                environments::created_at.gt(created_at).or(is_twin.and(environments::id.gt(id))),
-            ),
+            Order::NewestFirst => query
+                .filter(environments::created_at.le(created_at))
+                .filter(environments::created_at.lt(created_at).or(environments::id.lt(id))),
+            Order::OldestFirst => query
+                .filter(environments::created_at.ge(created_at))
+                .filter(environments::created_at.gt(created_at).or(environments::id.gt(id))),
         };
     }
     let rows = query.limit(walk.limit).load::<EnvironmentRow>(connection).await?;

@@ -120,12 +120,14 @@ pub async fn list(
         Order::OldestFirst => query.order((sandboxes::created_at.asc(), sandboxes::id.asc())),
     };
     if let Some(Cursor { created_at, id }) = walk.past {
-        let is_twin = sandboxes::created_at.eq(created_at);
+        // As in `session/read.rs`: the first condition tells the index where to begin.
         query = match walk.order {
             Order::NewestFirst => query
-                .filter(sandboxes::created_at.lt(created_at).or(is_twin.and(sandboxes::id.lt(id)))),
+                .filter(sandboxes::created_at.le(created_at))
+                .filter(sandboxes::created_at.lt(created_at).or(sandboxes::id.lt(id))),
             Order::OldestFirst => query
-                .filter(sandboxes::created_at.gt(created_at).or(is_twin.and(sandboxes::id.gt(id)))),
+                .filter(sandboxes::created_at.ge(created_at))
+                .filter(sandboxes::created_at.gt(created_at).or(sandboxes::id.gt(id))),
         };
     }
     let met = into_sandboxes(query.limit(walk.limit).load(connection).await?)?;

@@ -114,12 +114,14 @@ pub async fn list(
         Order::OldestFirst => query.order((sessions::created_at.asc(), sessions::id.asc())),
     };
     if let Some(Cursor { created_at, id }) = walk.past {
-        let is_twin = sessions::created_at.eq(created_at);
+        // The first condition of each follows from the second; from it the index knows where to begin.
         query = match walk.order {
             Order::NewestFirst => query
-                .filter(sessions::created_at.lt(created_at).or(is_twin.and(sessions::id.lt(id)))),
+                .filter(sessions::created_at.le(created_at))
+                .filter(sessions::created_at.lt(created_at).or(sessions::id.lt(id))),
             Order::OldestFirst => query
-                .filter(sessions::created_at.gt(created_at).or(is_twin.and(sessions::id.gt(id)))),
+                .filter(sessions::created_at.ge(created_at))
+                .filter(sessions::created_at.gt(created_at).or(sessions::id.gt(id))),
         };
     }
     let rows = query.limit(walk.limit).load::<SessionRow>(connection).await?;

@@ -39,14 +39,14 @@ pub async fn list(
         Order::OldestFirst => query.order((teams::created_at.asc(), teams::id.asc())),
     };
     if let Some(Cursor { created_at, id }) = walk.past {
-        let is_twin = teams::created_at.eq(created_at);
+        // As in `session/read.rs`: the first condition tells the index where to begin.
         query = match walk.order {
-            Order::NewestFirst => {
-                query.filter(teams::created_at.lt(created_at).or(is_twin.and(teams::id.lt(id))))
-            }
-            Order::OldestFirst => {
-                query.filter(teams::created_at.gt(created_at).or(is_twin.and(teams::id.gt(id))))
-            }
+            Order::NewestFirst => query
+                .filter(teams::created_at.le(created_at))
+                .filter(teams::created_at.lt(created_at).or(teams::id.lt(id))),
+            Order::OldestFirst => query
+                .filter(teams::created_at.ge(created_at))
+                .filter(teams::created_at.gt(created_at).or(teams::id.gt(id))),
         };
     }
     let rows = query.limit(walk.limit).load::<TeamRow>(connection).await?;
