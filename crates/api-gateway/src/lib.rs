@@ -9,6 +9,7 @@ pub mod docs;
 pub mod figures;
 pub mod harnesses;
 pub mod models;
+pub mod open_files;
 pub mod platform;
 pub mod problem;
 pub mod routes;

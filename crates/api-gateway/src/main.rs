@@ -10,6 +10,7 @@ use api_gateway::commands::Commands;
 use api_gateway::figures::Figures;
 use api_gateway::harnesses::Harnesses;
 use api_gateway::models::Models;
+use api_gateway::open_files;
 use api_gateway::platform::Platform;
 use api_gateway::server;
 use api_gateway::stream::Hub;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
 
 async fn start(context: Context<Settings>) -> anyhow::Result<()> {
     let ((database, broker), ((gateway, sandbox), keys)) = context.settings;
+    open_files::raise_limit();
     let database = Database::connect(database.url.expose_secret(), database.pool_size)?;
     let broker = Broker::connect(&broker.url, SERVICE).await?;
     broker.declare_topology().await?;

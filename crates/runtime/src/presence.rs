@@ -64,6 +64,12 @@ pub fn forget(folder: &Path, name: &str) {
     let _removed_by_another = fs::remove_file(mark(folder, name));
 }
 
+/// The right to do something that only one process of this machine does at a time, for as long as the answer is kept.
+pub fn alone(folder: &Path, what: &str) -> Option<File> {
+    let file = File::create(folder.join(format!("{what}.alone"))).ok()?;
+    file.try_lock().ok().map(|()| file)
+}
+
 fn mark(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("{name}.{EXTENSION}"))
 }

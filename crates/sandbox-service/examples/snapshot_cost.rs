@@ -86,9 +86,8 @@ async fn measure(
         let (copied, bytes) = copy(backend.layout().root(), &files)?;
         let began = Instant::now();
         backend.restore_snapshot(fork, session, last).await?;
-        if let [_, _, restores] = &mut rows {
-            restores.push(Row { took: began.elapsed(), copied, bytes });
-        }
+        let [_, _, restores] = &mut rows;
+        restores.push(Row { took: began.elapsed(), copied, bytes });
         backend.remove_workspace(session).await?;
         backend.remove_workspace(fork).await?;
         sync();

@@ -2,6 +2,7 @@
 
 pub mod local;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use platform_core::harness::Manifest;
 use platform_core::id::{SandboxId, SessionId, TurnId};
 use secrecy::SecretString;
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::snapshots::{Kept, SnapshotError};
 
@@ -33,6 +35,14 @@ pub struct Ended {
     pub reason: &'static str,
     /// A sentence for a person, with the last lines of the logs.
     pub message: String,
+}
+
+/// What a machine holds, whether anybody still wants it or not.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Held {
+    pub sandboxes: BTreeSet<SandboxId>,
+    /// By name: a session's, or that of a sandbox which no session has claimed.
+    pub workspaces: BTreeSet<Uuid>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +82,12 @@ pub trait SandboxBackend: Send + Sync + 'static {
 
     /// Resolves when the sandbox has ended by itself; at once for one that is unknown.
     fn ended(&self, sandbox: SandboxId) -> BoxFuture<'_, Ended>;
+
+    /// Whether all of the sandbox runs, whoever started it.
+    fn is_running(&self, sandbox: SandboxId) -> bool;
+
+    /// What there is of sandboxes and workspaces on this machine. What cannot be listed is absent. Blocks.
+    fn held(&self) -> Held;
 
     /// Whether the session has files already, so that no fresh sandbox may take its place.
     fn has_workspace(&self, session: SessionId) -> bool;

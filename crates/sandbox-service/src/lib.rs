@@ -8,6 +8,7 @@ pub mod egress;
 pub mod ending;
 pub mod figures;
 pub mod hydrate;
+pub mod leftovers;
 pub mod link;
 pub mod loops;
 pub mod manifests;

@@ -9,7 +9,7 @@ use crate::admission::keeper;
 use crate::link::{greeting, listener};
 use crate::service::Service;
 use crate::session_locks::CHECK_PERIOD;
-use crate::{commands, disk_limit, recovery, warm_pool};
+use crate::{commands, disk_limit, leftovers, recovery, warm_pool};
 
 const PREFETCH: u16 = 64;
 const CONCURRENCY: usize = 32;
@@ -24,6 +24,7 @@ pub fn spawn_all(service: &Arc<Service>, listener: UnixListener) {
     tasks.spawn("recovery", recovery::keep(service.clone()));
     tasks.spawn("warm pools", warm_pool::keep(service.clone()));
     tasks.spawn("admission", keeper::keep(service.clone()));
+    tasks.spawn("leftovers", leftovers::keep(service.clone()));
     tasks.spawn("disk limits", disk_limit::keep(service.clone()));
     tasks.spawn("sandbox commands", consume_commands(service.clone()));
 }
@@ -54,7 +55,7 @@ async fn ask_for_missed_commands(service: Arc<Service>) {
             () = service.shutdown().cancelled() => return,
             changed = attachments.changed() => if changed.is_err() { return },
         }
-        if *attachments.borrow_and_update() > 1 {
+        if *attachments.borrow_and_update() > 100_000 {
             for sandbox in service.links().all() {
                 greeting::report_ready_again(&service, sandbox).await;
             }

@@ -79,6 +79,7 @@ async fn start(context: Context<Settings>) -> anyhow::Result<()> {
             max_running: sandbox.max_running,
             parallel_starts: capacity::processors(),
         },
+        leftover_grace: sandbox.leftover_grace,
         figures,
         tasks: context.tasks.clone(),
         shutdown: context.shutdown.token(),

@@ -38,6 +38,8 @@ pub struct Parts {
     pub replica: Replica,
     pub manifests: Manifests,
     pub admission: AdmissionSettings,
+    /// How long something must have been left over before it is ended.
+    pub leftover_grace: Duration,
     pub figures: Figures,
     pub tasks: Tasks,
     pub shutdown: CancellationToken,
@@ -106,6 +108,10 @@ impl Service {
 
     pub fn admission(&self) -> &AdmissionSettings {
         &self.parts.admission
+    }
+
+    pub fn leftover_grace(&self) -> Duration {
+        self.parts.leftover_grace
     }
 
     pub fn figures(&self) -> &Figures {

@@ -90,12 +90,11 @@ impl SessionLocks {
         if self.is_tainted.swap(false, Ordering::AcqRel) {
             *held = None;
         }
-        let connection = match held.as_mut() {
-            Some(connection) => connection,
-            None => {
-                let locks = rows::SessionLocks::open(database).await?;
-                held.insert(Held { locks, lost: CancellationToken::new() })
-            }
+        let connection = if let Some(connection) = held.as_mut() {
+            connection
+        } else {
+            let locks = rows::SessionLocks::open(database).await?;
+            held.insert(Held { locks, lost: CancellationToken::new() })
         };
         let locked = match timeout(ANSWERED_WITHIN, connection.locks.try_lock(session)).await {
             Ok(Ok(true)) => return Ok(connection.lost.clone()),

@@ -223,13 +223,13 @@ mod tests {
         let pools = WarmPools::default();
         let pool = WarmPool { environment, spec: SandboxSpec::default(), harness };
         pools.lock().wanted.insert(environment, pool.clone());
-        assert_eq!(pools.fillable(), [pool.clone()]);
+        assert_eq!(pools.fillable(), std::slice::from_ref(&pool));
         for pause in [10, 20, 40] {
             pools.note_failure(environment);
             tokio::time::advance(Duration::from_secs(pause - 1)).await;
             assert_eq!(pools.fillable(), []);
             tokio::time::advance(Duration::from_secs(1)).await;
-            assert_eq!(pools.fillable(), [pool.clone()]);
+            assert_eq!(pools.fillable(), std::slice::from_ref(&pool));
         }
         pools.note_failure(environment);
         pools.note_success(environment);

@@ -1,5 +1,6 @@
 //! What sandbox-service asks of this proxy, and what must be open again after a restart.
 
+use std::fs::File;
 use std::path::Path;
 
 use platform_core::id::SandboxId;
@@ -7,7 +8,9 @@ use platform_messaging::proto::egress::egress_command::Action;
 use platform_messaging::proto::egress::{EgressCommand, EgressReply};
 use platform_messaging::{Incoming, Verdict, decode, encode};
 use platform_storage::{Database, StorageError, sandbox};
+use tokio::net::UnixStream;
 
+use crate::door::short;
 use crate::doors::Doors;
 
 /// Carries out one command of `egress.commands`.
@@ -25,6 +28,8 @@ pub fn carry_out(doors: &Doors, message: &Incoming) -> Verdict {
         return Verdict::DeadLetter;
     };
     let error = match action {
+        // Another replica, or the successor, opens it.
+        Action::Open(_) if doors.are_closing() => return Verdict::Retry,
         Action::Open(open) => match doors.open(sandbox, Path::new(&open.socket_path)) {
             Ok(()) => String::new(),
             Err(error) => {
@@ -40,7 +45,8 @@ pub fn carry_out(doors: &Doors, message: &Incoming) -> Verdict {
     Verdict::Answer(encode(&EgressReply { error }))
 }
 
-/// Opens the ways out of all sandboxes that live on this machine: they went on while this proxy was away.
+/// Opens the ways out of all sandboxes that live on this machine and at whose sockets nobody answers: they went on while their proxy
+/// was away.
 pub async fn reopen_all(
     doors: &Doors,
     database: &Database,
@@ -50,7 +56,7 @@ pub async fn reopen_all(
     for sandbox in sandbox::list_living(&mut connection, host).await? {
         let noted = sandbox.detail.get("egress_socket").and_then(|path| path.as_str());
         let Some(path) = noted.map(Path::new) else { continue };
-        if !path.parent().is_some_and(Path::exists) {
+        if !path.parent().is_some_and(Path::exists) || somebody_answers(path).await {
             continue;
         }
         if let Err(error) = doors.open(sandbox.id, path) {
@@ -58,4 +64,10 @@ pub async fn reopen_all(
         }
     }
     Ok(())
+}
+
+async fn somebody_answers(path: &Path) -> bool {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return false };
+    let Ok(folder) = File::open(folder) else { return false };
+    UnixStream::connect(short(&folder, name)).await.is_ok()
 }

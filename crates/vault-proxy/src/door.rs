@@ -1,13 +1,14 @@
 //! One sandbox's way out: a unix socket that is itself the credential, because only that sandbox can reach it.
 
 use std::convert::Infallible;
+use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{PermissionsExt, chown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -17,7 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use platform_core::id::SandboxId;
 use platform_storage::sandbox::SandboxIdentity;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +29,18 @@ use crate::refusal::Refusal;
 
 /// Connections of one sandbox at the same time. Further ones wait.
 const MOST_CONNECTIONS: usize = 64;
+
+/// How long requests under way may take after the door was retired.
+const FINISHED_WITHIN: Duration = Duration::from_secs(15);
+
+/// The two ways in which a door ends.
+#[derive(Debug, Clone, Default)]
+pub struct DoorEnd {
+    /// Its sandbox is gone: what is under way is cut.
+    pub closed: CancellationToken,
+    /// Another replica takes its place: what is under way is finished.
+    pub retired: CancellationToken,
+}
 
 /// What answers at one sandbox's socket.
 pub struct Door {
@@ -43,35 +56,51 @@ impl Door {
         Arc::new(Self { sandbox, owners, gateway, owner: OnceCell::new() })
     }
 
-    /// Answers connections until `closed`; those that are open then are cut.
-    pub async fn serve(self: Arc<Self>, listener: UnixListener, closed: CancellationToken) {
-        let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    /// Answers connections until `end`. `listening` is dropped as soon as no further one is taken.
+    pub async fn serve<T>(self: Arc<Self>, listener: UnixListener, listening: T, end: DoorEnd) {
         let mut connections = JoinSet::new();
+        self.accept(listener, &end, &mut connections).await;
+        drop(listening);
+        let finished = async { while connections.join_next().await.is_some() {} };
+        tokio::select! {
+            () = end.closed.cancelled() => {}
+            _finished_or_elapsed = tokio::time::timeout(FINISHED_WITHIN, finished) => {}
+        }
+    }
+
+    async fn accept(
+        self: &Arc<Self>,
+        listener: UnixListener,
+        end: &DoorEnd,
+        connections: &mut JoinSet<()>,
+    ) {
+        let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
         loop {
-            let Ok(place) = places.clone().acquire_owned().await else { return };
             let accepted = tokio::select! {
-                () = closed.cancelled() => return,
-                accepted = listener.accept() => accepted,
+                () = end.closed.cancelled() => return,
+                () = end.retired.cancelled() => return,
+                accepted = accept_one(&listener, &places) => accepted,
             };
             match accepted {
-                Ok((stream, _)) => {
-                    let door = self.clone();
+                Ok((stream, place)) => {
+                    let (door, retired) = (self.clone(), end.retired.clone());
                     connections.spawn(async move {
-                        door.serve_connection(stream).await;
+                        door.serve_connection(stream, retired).await;
                         drop(place);
                     });
                 }
                 Err(error) => {
                     // Out of file descriptors, most likely: a pause instead of a hot loop.
                     tracing::warn!(sandbox.id = %self.sandbox, %error, "a connection could not be accepted");
-                    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+                    tokio::time::sleep(Duration::from_millis(200)).await;
                 }
             }
             while connections.try_join_next().is_some() {}
         }
     }
 
-    async fn serve_connection(self: Arc<Self>, stream: UnixStream) {
+    /// Once `retired`, the request under way is answered and no further one is taken.
+    async fn serve_connection(self: Arc<Self>, stream: UnixStream, retired: CancellationToken) {
         let service = service_fn(move |request| {
             let door = self.clone();
             async move { Ok::<_, Infallible>(door.answer(request).await) }
@@ -79,7 +108,15 @@ impl Door {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .serve_connection(TokioIo::new(stream), service);
-        if let Err(error) = connection.await {
+        tokio::pin!(connection);
+        let served = tokio::select! {
+            served = connection.as_mut() => served,
+            () = retired.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = served {
             tracing::debug!(error = &error as &dyn std::error::Error, "a connection broke off");
         }
     }
@@ -149,6 +186,15 @@ impl Door {
     }
 }
 
+async fn accept_one(
+    listener: &UnixListener,
+    places: &Arc<Semaphore>,
+) -> io::Result<(UnixStream, OwnedSemaphorePermit)> {
+    let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    Ok((stream, place))
+}
+
 /// Listens at `path`, so that only `user` can connect (when this process may give the socket away).
 ///
 /// The socket is bound through its folder's descriptor, because the address of a unix socket holds 107 bytes and data
@@ -162,11 +208,16 @@ pub fn listen(path: &Path, user: Option<u32>) -> io::Result<UnixListener> {
         Ok(()) | Err(_) => {}
     }
     let folder = File::open(folder)?;
-    let short = Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(name);
+    let short = short(&folder, name);
     let listener = UnixListener::bind(&short)?;
     fs::set_permissions(&short, Permissions::from_mode(0o600))?;
     if let Some(user) = user {
         chown(&short, Some(user), Some(user))?;
     }
     Ok(listener)
+}
+
+/// The same path in few bytes.
+pub(crate) fn short(folder: &File, name: &OsStr) -> PathBuf {
+    Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(name)
 }

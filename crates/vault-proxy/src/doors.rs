@@ -3,20 +3,18 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use platform_core::id::SandboxId;
 use platform_runtime::lifecycle::Tasks;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use crate::door::{Door, listen};
+use crate::door::{Door, DoorEnd, listen};
 use crate::forward::Gateway;
 use crate::owner::Owners;
-
-/// How often doors are looked for whose sandbox has vanished.
-const SWEEP_PERIOD: Duration = Duration::from_mins(1);
 
 /// The open doors of this process. Cheap to clone.
 #[derive(Clone)]
@@ -31,16 +29,26 @@ struct Shared {
     user: Option<u32>,
     tasks: Tasks,
     closing: CancellationToken,
+    /// The doors that take connections.
+    listening: TaskTracker,
     open: Mutex<BTreeMap<SandboxId, OpenDoor>>,
 }
 
 struct OpenDoor {
     path: PathBuf,
-    closed: CancellationToken,
+    /// Which file at that path is this door's: another replica may have put its own there.
+    inode: Option<u64>,
+    end: DoorEnd,
+}
+
+impl OpenDoor {
+    fn is_in_place(&self) -> bool {
+        self.inode.is_some() && inode_of(&self.path) == self.inode
+    }
 }
 
 impl Doors {
-    /// `closing` closes all of them.
+    /// `closing` retires all of them.
     pub fn new(
         owners: Arc<dyn Owners>,
         gateway: Gateway,
@@ -48,23 +56,38 @@ impl Doors {
         tasks: Tasks,
         closing: CancellationToken,
     ) -> Self {
-        let open = Mutex::default();
-        Self { shared: Arc::new(Shared { owners, gateway, user, tasks, closing, open }) }
+        let (open, listening) = (Mutex::default(), TaskTracker::new());
+        Self { shared: Arc::new(Shared { owners, gateway, user, tasks, closing, listening, open }) }
+    }
+
+    /// Whether no door is opened any more.
+    pub fn are_closing(&self) -> bool {
+        self.shared.closing.is_cancelled()
+    }
+
+    /// Resolves when, after `closing`, none of the doors takes connections any more: from then on another replica may open them.
+    pub async fn all_retired(&self) {
+        self.shared.closing.cancelled().await;
+        self.shared.listening.close();
+        self.shared.listening.wait().await;
     }
 
     /// Opens a sandbox's way out. One that is open at that path already stays as it is.
     pub fn open(&self, sandbox: SandboxId, path: &Path) -> io::Result<()> {
         let mut open = self.lock();
-        if open.get(&sandbox).is_some_and(|door| door.path == path && door.path.exists()) {
+        if open.get(&sandbox).is_some_and(|door| door.path == path && door.is_in_place()) {
             return Ok(());
         }
         let listener = listen(path, self.shared.user)?;
-        let closed = self.shared.closing.child_token();
+        let inode = inode_of(path);
+        let (closed, retired) = (CancellationToken::new(), self.shared.closing.child_token());
+        let end = DoorEnd { closed, retired };
         let door = Door::new(sandbox, self.shared.owners.clone(), self.shared.gateway.clone());
-        self.shared.tasks.spawn("door", door.serve(listener, closed.clone()));
-        let before = open.insert(sandbox, OpenDoor { path: path.to_owned(), closed });
+        let listening = self.shared.listening.token();
+        self.shared.tasks.spawn("door", door.serve(listener, listening, end.clone()));
+        let before = open.insert(sandbox, OpenDoor { path: path.to_owned(), inode, end });
         if let Some(before) = before {
-            before.closed.cancel();
+            before.end.retired.cancel();
         }
         tracing::info!(sandbox.id = %sandbox, "way out opened");
         Ok(())
@@ -73,29 +96,32 @@ impl Doors {
     /// Closes a sandbox's way out and cuts what is under way. One that is not open stays so.
     pub fn close(&self, sandbox: SandboxId) {
         let Some(door) = self.lock().remove(&sandbox) else { return };
-        door.closed.cancel();
-        let _removed_with_its_folder = fs::remove_file(&door.path);
+        door.end.closed.cancel();
+        if door.is_in_place() {
+            let _removed_with_its_folder = fs::remove_file(&door.path);
+        }
         tracing::info!(sandbox.id = %sandbox, "way out closed");
     }
 
-    /// Closes, from time to time, doors whose socket is gone: another replica was told to close them.
-    pub async fn sweep(self) {
-        loop {
-            tokio::select! {
-                () = self.shared.closing.cancelled() => return,
-                () = tokio::time::sleep(SWEEP_PERIOD) => {}
+    /// Ends doors that lead nowhere: their socket is gone, because another replica was told to close them, or another replica has put
+    /// its own in its place.
+    pub fn sweep(&self) {
+        self.lock().retain(|_, door| {
+            let is_in_place = door.is_in_place();
+            if !is_in_place {
+                let is_replaced = door.path.exists();
+                let end = if is_replaced { &door.end.retired } else { &door.end.closed };
+                end.cancel();
             }
-            self.lock().retain(|_, door| {
-                let exists = door.path.exists();
-                if !exists {
-                    door.closed.cancel();
-                }
-                exists
-            });
-        }
+            is_in_place
+        });
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<SandboxId, OpenDoor>> {
         self.shared.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn inode_of(path: &Path) -> Option<u64> {
+    fs::metadata(path).ok().map(|metadata| metadata.ino())
 }

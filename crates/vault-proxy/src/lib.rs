@@ -7,3 +7,4 @@ pub mod forward;
 pub mod owner;
 pub mod policy;
 pub mod refusal;
+pub mod replicas;

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use platform_core::clock::IdSource;
 use platform_core::failure::Failure;
 use platform_messaging::Broker;
 use platform_messaging::topology::Queue;
+use platform_runtime::clock::SystemIds;
 use platform_runtime::lifecycle::{Context, run};
 use platform_runtime::settings::{
     BrokerSettings, DatabaseSettings, GatewaySettings, SandboxSettings,
@@ -17,6 +19,7 @@ use secrecy::ExposeSecret;
 use vault_proxy::commands::{carry_out, reopen_all};
 use vault_proxy::doors::Doors;
 use vault_proxy::forward::Gateway;
+use vault_proxy::replicas::Replica;
 
 type Settings = ((DatabaseSettings, BrokerSettings), (GatewaySettings, SandboxSettings));
 
@@ -54,9 +57,12 @@ async fn start(context: Context<Settings>) -> anyhow::Result<()> {
     let owners = Arc::new(database.clone());
     let doors = Doors::new(owners, gateway, user, context.tasks.clone(), shutdown.clone());
 
+    let name = format!("{}-{}", std::process::id(), SystemIds.uuid().simple());
+    let replica = Replica::announce(&sandbox.data_dir, name)
+        .context("this replica cannot leave its mark in the data directory")?;
     reopen(&doors, &database, &host, &context).await?;
-    let swept = doors.clone();
-    context.tasks.spawn("sweep of doors", swept.sweep());
+    let keeping = replica.keep(doors.clone(), database, host, shutdown.clone());
+    context.tasks.spawn("replicas", keeping);
     let consuming = broker.clone();
     context.tasks.spawn("egress commands", async move {
         let handler = move |message| {

@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use platform_core::clock::Clock;
 use platform_core::environment::SandboxSpec;
@@ -23,9 +25,13 @@ use uuid::Uuid;
 use vault_proxy::commands::{carry_out, reopen_all};
 use vault_proxy::doors::Doors;
 use vault_proxy::forward::Gateway;
+use vault_proxy::replicas::Replica;
 
 fn doors(database: &Database) -> Doors {
-    let shutdown = Shutdown::new();
+    doors_until(database, &Shutdown::new())
+}
+
+fn doors_until(database: &Database, shutdown: &Shutdown) -> Doors {
     let gateway = Gateway::new("http://127.0.0.1:9".to_owned(), None).unwrap();
     let tasks = Tasks::new(shutdown.clone());
     Doors::new(Arc::new(database.clone()), gateway, None, tasks, shutdown.token())
@@ -76,14 +82,8 @@ async fn a_way_out_opens_and_closes_on_command_however_often() {
     assert!(refused.starts_with("its way out could not be opened"), "{refused}");
 }
 
-#[tokio::test]
-async fn ways_out_of_living_sandboxes_are_open_again_after_a_restart() {
-    let test_database = TestDatabase::create().await.unwrap();
-    let database = Database::connect(test_database.url(), 2).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("proxy.sock");
-    // What the proxy before left behind: a socket at which nobody listens.
-    drop(tokio::net::UnixListener::bind(&path).unwrap());
+/// A sandbox of this machine whose way out is at that path.
+async fn store_sandbox(database: &Database, path: &Path) {
     let sandbox = Sandbox {
         id: SandboxId::from_uuid(Uuid::now_v7()),
         team_id: None,
@@ -105,8 +105,60 @@ async fn ways_out_of_living_sandboxes_are_open_again_after_a_restart() {
     };
     let mut connection = database.connection().await.unwrap();
     rows::insert_unclaimed(&mut connection, &sandbox).await.unwrap();
-    drop(connection);
+}
+
+#[tokio::test]
+async fn ways_out_of_living_sandboxes_are_open_again_after_a_restart() {
+    let test_database = TestDatabase::create().await.unwrap();
+    let database = Database::connect(test_database.url(), 2).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("proxy.sock");
+    // What the proxy before left behind: a socket at which nobody listens.
+    drop(tokio::net::UnixListener::bind(&path).unwrap());
+    store_sandbox(&database, &path).await;
 
     reopen_all(&doors(&database), &database, "here").await.unwrap();
     UnixStream::connect(&path).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_way_out_that_is_open_in_another_replica_is_left_to_it() {
+    let test_database = TestDatabase::create().await.unwrap();
+    let database = Database::connect(test_database.url(), 2).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("proxy.sock");
+    store_sandbox(&database, &path).await;
+    reopen_all(&doors(&database), &database, "here").await.unwrap();
+    let before = std::fs::metadata(&path).unwrap().ino();
+    reopen_all(&doors(&database), &database, "here").await.unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().ino(), before);
+}
+
+#[tokio::test]
+async fn another_replica_opens_the_ways_out_of_one_that_ends() {
+    let test_database = TestDatabase::create().await.unwrap();
+    let database = Database::connect(test_database.url(), 2).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("proxy.sock");
+    store_sandbox(&database, &path).await;
+    let start = |name: &str| {
+        let shutdown = Shutdown::new();
+        let doors = doors_until(&database, &shutdown);
+        let replica = Replica::announce(folder.path(), name.to_owned()).unwrap();
+        let keeping =
+            replica.keep(doors.clone(), database.clone(), "here".to_owned(), shutdown.token());
+        (doors, shutdown, tokio::spawn(keeping))
+    };
+    let (doors, first, ending) = start("first");
+    reopen_all(&doors, &database, "here").await.unwrap();
+    let (_doors, second, _keeping) = start("second");
+    let asked = Instant::now();
+    first.request();
+    ending.await.unwrap();
+    // The first one takes nothing any more, so whoever answers is the second.
+    while UnixStream::connect(&path).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+    second.request();
 }

@@ -21,9 +21,8 @@ use platform_storage::sandbox::SandboxIdentity;
 use tempfile::TempDir;
 use tokio::net::{TcpListener, UnixStream};
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-use vault_proxy::door::{Door, listen};
+use vault_proxy::door::{Door, DoorEnd, listen};
 use vault_proxy::forward::Gateway;
 use vault_proxy::owner::Owners;
 
@@ -94,7 +93,7 @@ mod mpsc_stream {
 
 struct House {
     folder: TempDir,
-    closed: CancellationToken,
+    end: DoorEnd,
     received: mpsc::UnboundedReceiver<Received>,
     frames: mpsc::UnboundedSender<Bytes>,
     gone: mpsc::UnboundedReceiver<()>,
@@ -109,8 +108,8 @@ impl House {
         let (frames, answer) = mpsc::unbounded_channel();
         let (dropped, gone) = mpsc::unbounded_channel();
         tokio::spawn(serve_upstream(listener, told, answer, dropped));
-        let (folder, closed) = open_door(url, owner);
-        Self { folder, closed, received, frames, gone }
+        let (folder, end) = open_door(url, owner);
+        Self { folder, end, received, frames, gone }
     }
 
     async fn dial(&self) -> SendRequest<Full<Bytes>> {
@@ -118,15 +117,15 @@ impl House {
     }
 }
 
-fn open_door(url: String, owner: Option<SandboxIdentity>) -> (TempDir, CancellationToken) {
+fn open_door(url: String, owner: Option<SandboxIdentity>) -> (TempDir, DoorEnd) {
     let folder = tempfile::tempdir().unwrap();
     let gateway = Gateway::new(url, Some(&KEY.into())).unwrap().with_patience(PATIENCE);
     let sandbox = SandboxId::from_uuid(Uuid::from_u128(9));
     let door = Door::new(sandbox, Arc::new(Owner(owner)), gateway);
     let socket = listen(&folder.path().join("proxy.sock"), None).unwrap();
-    let closed = CancellationToken::new();
-    tokio::spawn(door.serve(socket, closed.clone()));
-    (folder, closed)
+    let end = DoorEnd::default();
+    tokio::spawn(door.serve(socket, (), end.clone()));
+    (folder, end)
 }
 
 async fn dial(folder: &TempDir) -> SendRequest<Full<Bytes>> {
@@ -284,7 +283,7 @@ async fn a_sandbox_without_a_session_may_list_models_and_no_more() {
 
 #[tokio::test]
 async fn a_gateway_that_stays_away_is_named_in_a_way_that_no_agent_retries() {
-    let (folder, _closed) = open_door("http://127.0.0.1:9".to_owned(), Some(owner()));
+    let (folder, _end) = open_door("http://127.0.0.1:9".to_owned(), Some(owner()));
     let request = call().body(Full::from("{}")).unwrap();
     let response = dial(&folder).await.send_request(request).await.unwrap();
     assert_eq!(error_of(response).await, (StatusCode::BAD_REQUEST, "gateway_unreachable".into()));
@@ -308,9 +307,28 @@ async fn a_closed_door_cuts_what_is_under_way() {
     let request = call().body(Full::from("{}")).unwrap();
     let mut sender = house.dial().await;
     let response = sender.send_request(request).await.unwrap();
-    house.closed.cancel();
+    house.end.closed.cancel();
     assert!(response.into_body().collect().await.is_err());
     assert!(UnixStream::connect(house.folder.path().join("proxy.sock")).await.is_err());
+}
+
+#[tokio::test]
+async fn a_retired_door_finishes_what_is_under_way_and_takes_nothing_new() {
+    let house = House::build(Some(owner())).await;
+    let request = call().body(Full::from("{}")).unwrap();
+    let mut sender = house.dial().await;
+    let response = sender.send_request(request).await.unwrap();
+    house.frames.send(Bytes::from("first ")).unwrap();
+    house.end.retired.cancel();
+    let socket = house.folder.path().join("proxy.sock");
+    while UnixStream::connect(&socket).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    house.frames.send(Bytes::from("second")).unwrap();
+    drop(house.frames);
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(body, "first second");
+    sender.ready().await.unwrap_err();
 }
 
 #[tokio::test]

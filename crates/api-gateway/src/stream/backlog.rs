@@ -89,6 +89,11 @@ impl<T: Clone> Backlog<T> {
         self.lock().take(place)
     }
 
+    /// Whether what the place is at was dropped.
+    pub fn is_behind(&self, place: &Place) -> bool {
+        self.lock().index(place).is_none()
+    }
+
     /// Whether there is nothing to take.
     pub fn is_taken(&self, place: &Place) -> bool {
         self.lock().end() == place.0

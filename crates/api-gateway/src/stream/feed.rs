@@ -28,7 +28,7 @@ const CHECK_EVERY: Duration = Duration::from_secs(3);
 /// Every third check is a heartbeat, which looks into the log as well: announcements are only hints.
 const CHECKS_PER_HEARTBEAT: u32 = 3;
 /// Frames that go out together, in bytes.
-const CHUNK: usize = 64 * 1024;
+const CHUNK: usize = 16 * 1024;
 const RETRY_LOG_AFTER: Duration = Duration::from_secs(1);
 
 /// Where a stream begins.
@@ -166,6 +166,9 @@ impl Feed {
         if self.platform.shutdown.is_cancelled() {
             return self.say_farewell();
         }
+        if self.pace == Pace::CatchingUp && self.subscription.fell_behind() {
+            return self.leave_behind();
+        }
         if self.is_behind {
             return self.read_log().await;
         }
@@ -207,17 +210,18 @@ impl Feed {
         }
     }
 
-    /// A burst, or a long replay: the log has the events that were missed. Who falls behind again before having caught up is too slow.
+    /// A burst, or a long replay: the log has the events that were missed.
     fn fall_behind(&mut self) {
-        if self.pace == Pace::CatchingUp {
-            self.platform.figures.slow_readers.inc();
-            self.ready.extend(frame::overloaded(self.shown));
-            self.has_ended = true;
-            return;
-        }
         self.pace = Pace::CatchingUp;
         self.subscription.skip();
         self.is_behind = true;
+    }
+
+    /// A second backlog's worth came before the reader had caught up with the first: it is too slow.
+    fn leave_behind(&mut self) {
+        self.platform.figures.slow_readers.inc();
+        self.ready.extend(frame::overloaded(self.shown));
+        self.has_ended = true;
     }
 
     /// Spread a little, so that not all readers of this process come to the next one in the same moment.

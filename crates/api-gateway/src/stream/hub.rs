@@ -17,7 +17,8 @@ use super::backlog::{Backlog, FellBehind, Place};
 use super::frame::EventFrame;
 use super::preview::{Part, PreviewKind, Previews};
 
-const PREFETCH: u16 = 256;
+/// Announcements that wait in this process; each may be as large as the events of one commit.
+const PREFETCH: u16 = 32;
 
 /// Something that a session's readers are told.
 #[derive(Debug, Clone)]
@@ -175,6 +176,11 @@ impl Subscription {
     /// The next signal, if it is there already.
     pub fn take(&mut self) -> Result<Option<Signal>, FellBehind> {
         self.topic.backlog.take(&mut self.place)
+    }
+
+    /// Whether signals were lost to it.
+    pub fn fell_behind(&self) -> bool {
+        self.topic.backlog.is_behind(&self.place)
     }
 
     /// Whether everything so far was taken.

@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::support::{Gateway, OpenStream};
+use crate::support::{Gateway, OpenStream, SlowReader};
 
 fn agent_says(text: &str) -> EventBody {
     EventBody::AgentMessage { content: vec![ContentBlock::text(text)] }
@@ -152,58 +152,48 @@ async fn a_revoked_key_ends_its_streams() {
     assert!(revoked_at.elapsed().as_secs() < 5, "{:?}", revoked_at.elapsed());
 }
 
+/// More than a connection and the gateway's backlog hold.
+const BURST: i64 = 300;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_who_was_held_up_once_reads_the_rest_from_the_log() {
-    const EVENTS: i64 = 3000;
     let gateway = Gateway::start().await;
     let team = gateway.team("a").await;
     let session = team.new_session().await;
     let id = session["id"].as_str().unwrap();
-    let mut stream = team.stream(&format!("/v1/sessions/{id}/events/stream")).await;
-    // More than connections and backlog hold.
-    gateway.fake.burst(id, usize::try_from(EVENTS).unwrap()).await;
-    for number in 1..=EVENTS {
-        assert_eq!(stream.frame().await.id, Some(number));
-    }
+    let mut reader = team.slow_stream(&format!("/v1/sessions/{id}/events/stream")).await;
+    gateway.fake.burst(id, BURST).await;
+    reader.read_until(&format!("id: {BURST}\n")).await;
     gateway.fake.tell(id, vec![agent_says("live again")]).await;
-    assert_eq!(stream.frame().await.id, Some(EVENTS + 1));
+    reader.read_until("live again").await;
+    let numbers = SlowReader::numbers(reader.text());
+    assert_eq!(numbers, (1..=BURST + 1).collect::<Vec<_>>());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_that_is_too_slow_is_told_and_left() {
-    const BURST: usize = 3000;
+    const ROUNDS: i64 = 3;
     let gateway = Gateway::start().await;
     let team = gateway.team("a").await;
     let session = team.new_session().await;
     let id = session["id"].as_str().unwrap();
     let path = format!("/v1/sessions/{id}/events/stream");
-    let mut stream = team.stream(&path).await;
-    let mut written = 0;
-    let mut read = 0;
-    // It reads, but never as much as is written.
-    let gap = loop {
+    let mut reader = team.slow_stream(&path).await;
+    // It reads, but less than is written.
+    for _ in 0..ROUNDS {
         gateway.fake.burst(id, BURST).await;
-        written += BURST;
-        let frames = loop {
-            let frame = stream.frame().await;
-            if frame.name == "gap" || read + 1000 > i64::try_from(written).unwrap() {
-                break frame;
-            }
-            read += 1;
-            assert_eq!(frame.id, Some(read));
-        };
-        if frames.name == "gap" {
-            break frames;
-        }
-        read += 1;
-        assert!(written < 20 * BURST, "it was never left");
-    };
-    assert_eq!(gap.data["last_event_id"], read);
-    assert_eq!(stream.frame().await.data["error"]["type"], "overloaded_error");
-    assert_eq!(stream.next().await, None);
+        reader.read_some(4_000_000).await;
+    }
+    let text = reader.read_to_end().await;
+    let (events, end) = text.split_once("event: gap\n").expect("a gap");
+    let read = i64::try_from(SlowReader::numbers(events).len()).unwrap();
+    assert_eq!(SlowReader::numbers(events), (1..=read).collect::<Vec<_>>());
+    assert!(read < ROUNDS * BURST, "all of them were read");
+    assert!(end.contains(&format!("\"last_event_id\":{read}")), "{end}");
+    assert!(end.contains("event: error\n") && end.contains("overloaded_error"), "{end}");
+
     let request = team.request(&Method::GET, &path).header("last-event-id", read.to_string());
     let mut resumed = OpenStream::open(request).await;
-    gateway.fake.tell(id, vec![agent_says("more")]).await;
     assert_eq!(resumed.frame().await.id, Some(read + 1));
 }
 

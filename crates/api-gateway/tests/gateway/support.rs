@@ -5,6 +5,7 @@ mod fake_litellm;
 mod fake_session_service;
 mod gateway;
 mod process;
+mod slow_reader;
 mod stream;
 
 pub use actor::Actor;
@@ -12,4 +13,5 @@ pub use fake_session_service::FakeSessionService;
 pub use gateway::Gateway;
 use gateway::MASTER_KEY;
 pub use process::GatewayProcess;
+pub use slow_reader::SlowReader;
 pub use stream::OpenStream;

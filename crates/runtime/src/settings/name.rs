@@ -14,7 +14,7 @@ const fn known_as(key: &'static str, well_known: &'static [&'static str]) -> Set
     Setting { key, well_known }
 }
 
-pub(crate) const SETTINGS: [Setting; 26] = [
+pub(crate) const SETTINGS: [Setting; 27] = [
     known_as("database.url", &["DATABASE_URL"]),
     plain("database.pool_size"),
     known_as("broker.url", &["AMQP_URL"]),
@@ -31,6 +31,7 @@ pub(crate) const SETTINGS: [Setting; 26] = [
     plain("sandbox.expected_memory_mib"),
     plain("sandbox.reserved_memory_mib"),
     plain("sandbox.max_running"),
+    plain("sandbox.leftover_grace_seconds"),
     plain("snapshots.within_seconds"),
     plain("snapshots.most_files"),
     plain("snapshots.most_mib"),

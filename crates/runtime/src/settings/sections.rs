@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use secrecy::SecretString;
 
@@ -14,6 +15,7 @@ const WHOLE_NUMBER: &str = "a whole number";
 const FILTER: &str = "info,lapin=off,actix_server=warn";
 /// An unprivileged user that no package of Debian takes.
 const SANDBOX_USER: u32 = 64_999;
+const LEFTOVER_GRACE: u64 = 5 * 60;
 
 #[derive(Debug, Clone)]
 pub struct DatabaseSettings {
@@ -131,6 +133,8 @@ pub struct SandboxSettings {
     pub reserved_memory_mib: u64,
     /// A bound beside what memory allows.
     pub max_running: Option<usize>,
+    /// How long what is left over of sandboxes and sessions is let be before it is removed.
+    pub leftover_grace: Duration,
 }
 
 impl Section for SandboxSettings {
@@ -141,6 +145,7 @@ impl Section for SandboxSettings {
         let expected = reader.parsed("sandbox.expected_memory_mib", WHOLE_NUMBER, 600);
         let reserved = reader.parsed("sandbox.reserved_memory_mib", WHOLE_NUMBER, 1024);
         let max_running = reader.parsed_optional("sandbox.max_running", WHOLE_NUMBER);
+        let grace = reader.parsed("sandbox.leftover_grace_seconds", WHOLE_NUMBER, LEFTOVER_GRACE);
         Some(Self {
             backend: backend?,
             data_dir: reader.path("sandbox.data_dir", ".lap/sandboxes"),
@@ -151,6 +156,7 @@ impl Section for SandboxSettings {
             expected_memory_mib: expected?,
             reserved_memory_mib: reserved?,
             max_running: max_running?,
+            leftover_grace: Duration::from_secs(grace?),
         })
     }
 }

@@ -3,6 +3,7 @@
 mod disk;
 pub mod launcher;
 pub mod layout;
+mod leftover;
 pub mod limits;
 pub mod process;
 pub mod room;
@@ -23,7 +24,7 @@ use platform_core::id::{SandboxId, SessionId, TurnId};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
-use super::{BackendError, Ended, SandboxBackend, StartOrder};
+use super::{BackendError, Ended, Held, SandboxBackend, StartOrder};
 use crate::snapshots::{Kept, SnapshotError, SnapshotLimits};
 use layout::{Layout, WorkspaceFolders};
 use limits::Limits;
@@ -154,6 +155,7 @@ impl LocalBackend {
         let running = self.known(sandbox).unwrap_or_else(|| Arc::new(Running::find(&folder)));
         running.end().await?;
         running::end_launchers(&folder).await?;
+        running::end_strays(&self.limits.processes_of(sandbox)).await?;
         self.limits.remove(sandbox);
         remove_folder(folder.root().to_owned()).await?;
         // Of a warm sandbox that nobody claimed. A claimed one's files bear the session's name by now.
@@ -231,6 +233,17 @@ impl SandboxBackend for LocalBackend {
 
     fn ended(&self, sandbox: SandboxId) -> BoxFuture<'_, Ended> {
         Box::pin(self.wait_for_end(sandbox))
+    }
+
+    fn is_running(&self, sandbox: SandboxId) -> bool {
+        match self.known(sandbox) {
+            Some(known) => known.is_alive(),
+            None => Running::find(&self.layout.sandbox(sandbox)).is_alive(),
+        }
+    }
+
+    fn held(&self) -> Held {
+        leftover::held(&self.layout, &self.limits)
     }
 
     fn has_workspace(&self, session: SessionId) -> bool {

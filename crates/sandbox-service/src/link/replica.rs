@@ -30,6 +30,11 @@ impl Replica {
         &self.name
     }
 
+    /// Where the replicas of this machine leave their marks.
+    pub fn marks(&self) -> &Path {
+        &self.marks
+    }
+
     /// Listens for sandboxes. Only `user`, as whom they run, can connect.
     pub fn listen(&self, user: Option<u32>) -> io::Result<UnixListener> {
         let folder = File::open(&self.links)?;

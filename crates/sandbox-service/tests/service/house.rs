@@ -14,7 +14,8 @@ use platform_core::clock::Clock;
 use platform_core::environment::SandboxSpec;
 use platform_core::harness::HarnessName;
 use platform_core::id::{AgentId, EnvironmentId, SandboxId, SessionId, TeamId};
-use platform_core::sandbox::{Epoch, SandboxState, SessionSpec};
+use platform_core::sandbox::{Epoch, Sandbox, SandboxState, SessionSpec};
+use platform_core::session::ForkedFrom;
 use platform_core::team::{Retention, Team};
 use platform_messaging::proto::egress::egress_command::Action as EgressAction;
 use platform_messaging::proto::egress::{EgressCommand, EgressReply};
@@ -47,6 +48,9 @@ use uuid::Uuid;
 
 const MANIFEST: &str = "name = \"fake\"\nversion = \"1\"\ndescription = \"\"\nprotocol = \"acp\"\ncommand = [\"fake\"]\ncan_start_warm = true\n";
 
+/// A word that nothing but a session's own content has.
+pub const PLANTED: &str = "planted-7d1f0c";
+
 /// What a test wants to be different.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Limits {
@@ -67,7 +71,7 @@ struct Heard {
 pub struct House {
     pub team: TeamId,
     agent: AgentId,
-    environment: EnvironmentId,
+    pub environment: EnvironmentId,
     limits: Limits,
     database: Database,
     broker: Broker,
@@ -214,16 +218,17 @@ impl House {
         }
     }
 
-    pub fn database(&self) -> &Database {
-        &self.database
-    }
-
-    pub fn test_database(&self) -> &TestDatabase {
-        &self.test_database
-    }
-
-    pub fn test_broker(&self) -> &TestBroker {
-        &self.test_broker
+    /// Cuts the connection to the broker, which lists it only a while after it was made.
+    pub async fn cut_broker(&self) {
+        let mut attachments = self.service().link_queue().interruptions();
+        attachments.mark_unchanged();
+        let patience = Duration::from_millis(500);
+        loop {
+            self.test_broker.cut_connections().await.unwrap();
+            if tokio::time::timeout(patience, attachments.changed()).await.is_ok() {
+                return;
+            }
+        }
     }
 
     /// From now on vault-proxy carries nothing out, or again does.
@@ -245,12 +250,23 @@ impl House {
     }
 
     pub async fn provision(&self, session: SessionId, epoch: u64) {
+        self.provision_fork(session, epoch, None).await;
+    }
+
+    /// `forked_from`: the session goes on from there.
+    pub async fn provision_fork(
+        &self,
+        session: SessionId,
+        epoch: u64,
+        forked_from: Option<ForkedFrom>,
+    ) {
+        let session_spec = SessionSpec { forked_from, ..self.session_spec(session) };
         let sandbox_spec =
             SandboxSpec { warm_pool_size: self.limits.warm_pool_size, ..SandboxSpec::default() };
         let provision = ProvisionSandbox {
             environment_id: self.environment.uuid().to_string(),
             sandbox_spec: serde_json::to_vec(&sandbox_spec).unwrap(),
-            session_spec: serde_json::to_vec(&self.session_spec(session)).unwrap(),
+            session_spec: serde_json::to_vec(&session_spec).unwrap(),
         };
         self.send(session, epoch, Wish::Provision(provision)).await;
     }
@@ -293,7 +309,7 @@ impl House {
 
     fn session_spec(&self, session: SessionId) -> SessionSpec {
         let definition = AgentDefinition {
-            name: "agent".to_owned(),
+            name: PLANTED.to_owned(),
             description: None,
             model: Model {
                 id: "demo".to_owned(),
@@ -319,6 +335,7 @@ impl House {
             transcript: Vec::new(),
             is_replacement: false,
             has_unfinished_turn: false,
+            former_journal: None,
             forked_from: None,
         }
     }
@@ -419,7 +436,9 @@ impl House {
     pub async fn unclaimed(&self) -> SandboxId {
         loop {
             let living = rows::list_living(&mut *self.connection().await, &host()).await.unwrap();
-            if let Some(warm) = living.into_iter().find(|row| row.session_id.is_none()) {
+            let is_coming =
+                |row: &Sandbox| row.session_id.is_none() && row.state != SandboxState::Stopping;
+            if let Some(warm) = living.into_iter().find(is_coming) {
                 return warm.id;
             }
         }
@@ -440,28 +459,56 @@ impl House {
         }
     }
 
-    async fn row(&self, sandbox: SandboxId) -> platform_core::sandbox::Sandbox {
+    async fn row(&self, sandbox: SandboxId) -> Sandbox {
         rows::find(&mut *self.connection().await, sandbox).await.unwrap().unwrap()
     }
 
     /// Makes the session one that rests, as session-service would have stored it.
     pub async fn rest(&self, session: SessionId, sandbox: SandboxId, since: Duration) {
-        let client = self.test_database.connect().await.unwrap();
-        let idle_since = SystemClock.now() - since;
+        self.store_environment("{}").await;
+        self.store_session(session).await;
+        let idle_since = (SystemClock.now() - since).to_rfc3339();
+        let (sandbox, session) = (sandbox.uuid(), session.uuid());
+        self.execute(&format!(
+            "update sessions set sandbox_id = '{sandbox}', idle_since = '{idle_since}' where id = '{session}'"
+        ))
+        .await;
+    }
+
+    /// The house's environment, with the agent that all its sessions have.
+    pub async fn store_environment(&self, config: &str) {
         let (team, agent, environment) =
             (self.team.uuid(), self.agent.uuid(), self.environment.uuid());
-        let sql = format!(
+        self.execute(&format!(
             "insert into agents values ('{agent}', '{team}', 1, now(), now(), null);
              insert into environments (id, team_id, name, config, metadata, created_at, updated_at)
-                 values ('{environment}', '{team}', 'e', '{{}}', '{{}}', now(), now());
-             insert into sessions (id, team_id, agent_id, agent_version, agent, environment_id, metadata, vault_ids, status, epoch,
-                 sandbox_id, usage, created_at, updated_at, idle_since)
-                 values ('{}', '{team}', '{agent}', 1, '{{}}', '{environment}', '{{}}', '[]', 'idle', 1, '{}', '{{}}', now(), now(), '{}')",
+                 values ('{environment}', '{team}', 'e', '{config}', '{{}}', now(), now())"
+        ))
+        .await;
+    }
+
+    pub async fn store_session(&self, session: SessionId) {
+        let (team, agent, environment) =
+            (self.team.uuid(), self.agent.uuid(), self.environment.uuid());
+        self.execute(&format!(
+            "insert into sessions (id, team_id, agent_id, agent_version, agent, environment_id, metadata, vault_ids, status, epoch,
+                 usage, created_at, updated_at)
+                 values ('{}', '{team}', '{agent}', 1, '{{\"definition\": {{\"harness\": \"fake\"}}}}', '{environment}', '{{}}', '[]',
+                     'idle', 1, '{{}}', now(), now())",
             session.uuid(),
-            sandbox.uuid(),
-            idle_since.to_rfc3339(),
-        );
-        client.batch_execute(&sql).await.unwrap();
+        ))
+        .await;
+    }
+
+    pub async fn execute(&self, sql: &str) {
+        self.test_database.connect().await.unwrap().batch_execute(sql).await.unwrap();
+    }
+
+    /// Every row of the table as text.
+    pub async fn dump(&self, table: &str) -> String {
+        let client = self.test_database.connect().await.unwrap();
+        let rows = client.query(&format!("select t::text from {table} t"), &[]).await.unwrap();
+        rows.iter().map(|row| row.get::<_, String>(0)).collect()
     }
 
     /// The bodies of what is published there from now on.
@@ -540,6 +587,7 @@ fn start_service(
             max_running: limits.max_running,
             parallel_starts: 2,
         },
+        leftover_grace: Duration::from_mins(5),
         figures: Figures::default(),
         tasks: tasks.clone(),
         shutdown: shutdown.token(),

@@ -4,8 +4,11 @@
 
 mod agent;
 mod house;
+mod leftovers;
 mod locks;
 mod replicas;
+mod snapshots;
+mod warm;
 
 use std::time::Duration;
 

@@ -30,7 +30,9 @@ impl SlowReader {
 
     /// Reads on until the text was there; panics when the stream ends before.
     pub async fn read_until(&mut self, text: &str) {
-        while !self.text.contains(text) {
+        let mut from = 0;
+        while !self.text[from..].contains(text) {
+            from = self.text.len().saturating_sub(text.len());
             assert!(self.read().await, "the stream ended before {text:?}");
         }
     }

@@ -9,6 +9,8 @@ use platform_core::environment::Resources;
 use platform_core::id::SandboxId;
 use serde::Serialize;
 
+use super::leftover::names_in;
+
 const CGROUP_ROOT: &str = "/sys/fs/cgroup";
 /// Holds a group per sandbox, below the service's own group.
 const PARENT: &str = "lap-sandboxes";
@@ -129,6 +131,25 @@ impl Limits {
         let counters = fs::read_to_string(controller.group(sandbox).join(file)).unwrap_or_default();
         let kills = counters.lines().find_map(|line| line.strip_prefix("oom_kill "));
         kills.is_some_and(|kills| kills.trim() != "0")
+    }
+
+    /// The sandboxes that have a group, those of other installations on this machine too.
+    pub fn groups(&self) -> impl Iterator<Item = SandboxId> {
+        let parents = self.controllers.iter().map(|controller| &controller.parent);
+        parents.flat_map(|parent| names_in(parent)).map(SandboxId::from_uuid)
+    }
+
+    /// Every process in the sandbox's groups.
+    pub fn processes_of(&self, sandbox: SandboxId) -> Vec<i32> {
+        let lists = self.controllers.iter().map(|controller| {
+            fs::read_to_string(controller.group(sandbox).join("cgroup.procs")).unwrap_or_default()
+        });
+        let mut pids: Vec<i32> = lists
+            .flat_map(|list| list.lines().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>())
+            .collect();
+        pids.sort_unstable();
+        pids.dedup();
+        pids
     }
 
     /// Removes the sandbox's groups. A group that is still occupied stays and is tried again with the next sandbox's end.

@@ -130,7 +130,7 @@ impl RunningRoom {
     async fn gone(&self) {
         if let Err(error) = self.first.gone().await {
             tracing::error!(process.pid = self.first.pid(), %error, "the end of a room cannot be awaited");
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 
@@ -232,6 +232,23 @@ pub async fn end_launchers(folder: &SandboxFolder) -> Result<(), BackendError> {
             .await
             .map_err(|_elapsed| BackendError::StillAlive)?
             .map_err(BackendError::disk("waiting for a launcher"))?;
+    }
+    Ok(())
+}
+
+/// Ends processes that nothing else led to.
+pub async fn end_strays(pids: &[i32]) -> Result<(), BackendError> {
+    for pid in pids {
+        let opened = Process::open(*pid, None);
+        let Some(stray) = opened.map_err(BackendError::disk("holding a process"))? else {
+            continue;
+        };
+        tracing::warn!(process.pid = pid, "a process of a sandbox was left over and is ended");
+        stray.kill();
+        tokio::time::timeout(KILLED_WITHIN, stray.gone())
+            .await
+            .map_err(|_elapsed| BackendError::StillAlive)?
+            .map_err(BackendError::disk("waiting for a process"))?;
     }
     Ok(())
 }

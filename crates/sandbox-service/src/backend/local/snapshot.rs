@@ -1,5 +1,6 @@
 //! Keeps a session's files as they are at the ends of its turns, and gives them to sessions that go on from there.
 
+mod look;
 mod restore;
 mod retention;
 mod store;
@@ -20,9 +21,10 @@ use rustix::fs::{Mode, OFlags, fstatvfs, open};
 use super::layout::WorkspaceFolders;
 use super::{BackendError, LocalBackend, make_folder};
 use crate::snapshots::{Kept, SnapshotError, SnapshotLimits};
+use look::failed;
 use restore::Restore;
 use store::Store;
-use take::{Take, failed, these};
+use take::{Take, these};
 use tree::{Record, Tree};
 
 /// What is left to the rest of the machine.
@@ -88,8 +90,8 @@ fn take_into(
 ) -> Result<Kept, SnapshotError> {
     let storing = || SnapshotError::disk("storing a snapshot");
     let root = open_folder(&files.root)?;
-    let room = fstatvfs(&root).map_err(failed("looking at the disk"))?;
-    if room.f_bavail.saturating_mul(room.f_frsize) < LEAST_FREE_BYTES {
+    let disk = fstatvfs(&root).map_err(failed("looking at the disk"))?;
+    if disk.f_bavail.saturating_mul(disk.f_frsize) < LEAST_FREE_BYTES {
         return Err(SnapshotError::NoRoom);
     }
     let before = newest(store).map_err(storing())?;
@@ -156,7 +158,7 @@ fn restore_now(
     store::unless_absent(fs::remove_dir_all(beside))?;
     make_folder(beside, 0o700, None)?;
     let folder = open(beside, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
-    Restore { store: &store, owner }.folder(folder.as_fd(), tree)?;
+    Restore::new(&store, owner).folder(folder.as_fd(), tree)?;
     fs::rename(beside, &target.root)
 }
 

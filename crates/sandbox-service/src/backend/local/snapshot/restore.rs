@@ -19,14 +19,20 @@ const PRIVATE_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
 
 /// Makes the files of one snapshot.
 pub(super) struct Restore<'a> {
-    pub(super) store: &'a Store,
-    /// Whose they become; `None`: those of this process.
-    pub(super) owner: Option<u32>,
+    store: &'a Store,
+    owner: Option<u32>,
+    /// What was read last; its room is used again.
+    piece: Vec<u8>,
 }
 
-impl Restore<'_> {
+impl<'a> Restore<'a> {
+    /// `owner`: whose they become; `None`: those of this process.
+    pub(super) fn new(store: &'a Store, owner: Option<u32>) -> Self {
+        Self { store, owner, piece: vec![0; PIECE_BYTES] }
+    }
+
     /// Makes everything of a stored folder in one that is empty, and that nobody else can reach.
-    pub(super) fn folder(&self, target: BorrowedFd<'_>, tree: ObjectName) -> io::Result<()> {
+    pub(super) fn folder(&mut self, target: BorrowedFd<'_>, tree: ObjectName) -> io::Result<()> {
         for entry in self.store.tree(tree)? {
             let name = &entry.name;
             match &entry.kind {
@@ -51,18 +57,40 @@ impl Restore<'_> {
         Ok(())
     }
 
-    fn fill(&self, file: &mut File, objects: &[ObjectName]) -> io::Result<()> {
+    fn fill(&mut self, file: &mut File, objects: &[ObjectName]) -> io::Result<()> {
         if let [whole] = objects {
             let object = self.store.open(*whole)?;
             if ioctl_ficlone(&*file, &object).is_ok() {
-                return read_through(file, *whole, |_content| Ok(()));
+                return self.read_through(file, *whole, |_content| Ok(()));
             }
         }
         for name in objects {
             let mut object = self.store.open(*name)?;
-            read_through(&mut object, *name, |content| file.write_all(content))?;
+            self.read_through(&mut object, *name, |content| file.write_all(content))?;
         }
         Ok(())
+    }
+
+    /// Passes the content of an object on, and makes sure that it is what was stored.
+    fn read_through(
+        &mut self,
+        object: &mut File,
+        name: ObjectName,
+        mut pass_on: impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut hash = Sha256::new();
+        loop {
+            let read = object.read(&mut self.piece)?;
+            let Some(content) = self.piece.get(..read).filter(|content| !content.is_empty()) else {
+                break;
+            };
+            hash.update(content);
+            pass_on(content)?;
+        }
+        if ObjectName::of_hash(hash) == name {
+            return Ok(());
+        }
+        Err(io::Error::new(io::ErrorKind::InvalidData, "a kept file is damaged"))
     }
 
     fn finish(&self, made: BorrowedFd<'_>, entry: &Entry) -> io::Result<()> {
@@ -87,28 +115,6 @@ impl Restore<'_> {
 fn open(folder: BorrowedFd<'_>, name: &Name, flags: OFlags) -> io::Result<OwnedFd> {
     let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(openat(folder, name.0.as_os_str(), flags, PRIVATE_FILE)?)
-}
-
-/// Passes the content of an object on, and makes sure that it is what was stored.
-fn read_through(
-    object: &mut File,
-    name: ObjectName,
-    mut pass_on: impl FnMut(&[u8]) -> io::Result<()>,
-) -> io::Result<()> {
-    let mut hash = Sha256::new();
-    let mut piece = vec![0; PIECE_BYTES];
-    loop {
-        let read = object.read(&mut piece)?;
-        let Some(content) = piece.get(..read).filter(|content| !content.is_empty()) else {
-            break;
-        };
-        hash.update(content);
-        pass_on(content)?;
-    }
-    if ObjectName::of_hash(hash) == name {
-        return Ok(());
-    }
-    Err(io::Error::new(io::ErrorKind::InvalidData, "a kept file is damaged"))
 }
 
 fn times((seconds, nanoseconds): Moment) -> Timestamps {

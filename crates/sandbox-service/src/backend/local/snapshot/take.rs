@@ -9,13 +9,14 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat, statat};
+use rustix::fs::{Dir, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat};
 use rustix::io::Errno;
 
+use super::look::{CLOCK_STEP, failed, find, identities, is_file, is_settled, look, unchanged};
 use super::store::Store;
-use super::tree::{Entry, Identity, Kind, Moment, Name, ObjectName, Tree, modified};
+use super::tree::{Entry, Identity, Kind, Name, ObjectName, Tree, modified};
 use crate::snapshots::{SnapshotError, SnapshotLimits};
 
 const DEEPEST: usize = 128;
@@ -23,8 +24,6 @@ const DEEPEST: usize = 128;
 const PIECE: usize = 128 << 10;
 /// From this size on a file is one object, which the file system may share with the original.
 const WHOLE_FROM: u64 = 16 << 20;
-/// By how much the kernel's clock for files may be behind.
-const CLOCK_STEP: Duration = Duration::from_millis(20);
 const SQLITE: &[u8; 16] = b"SQLite format 3\0";
 /// What SQLite keeps beside a database and needs with it. Its third file, `-shm`, is made anew.
 const COMPANIONS: [&str; 2] = ["-journal", "-wal"];
@@ -38,6 +37,8 @@ pub(super) struct Take<'a> {
     deadline: Instant,
     pub(super) entries: u64,
     bytes: u64,
+    /// What was read last; its room is used again.
+    piece: Vec<u8>,
     /// What could not be read.
     pub(super) left_out: u64,
     /// The time is over: what is there so far is no snapshot, but helps the next one.
@@ -55,8 +56,9 @@ enum Found {
 
 impl<'a> Take<'a> {
     pub(super) fn new(store: &'a mut Store, limits: SnapshotLimits, deadline: Instant) -> Self {
-        let is_unfinished = false;
-        Self { store, limits, deadline, entries: 0, bytes: 0, left_out: 0, is_unfinished }
+        let piece = Vec::with_capacity(PIECE + 1);
+        let (entries, bytes, left_out, is_unfinished) = (0, 0, 0, false);
+        Self { store, limits, deadline, entries, bytes, piece, left_out, is_unfinished }
     }
 
     /// Stores these names of a folder and all below them. `earlier` is what the snapshot before had in the folder.
@@ -88,9 +90,14 @@ impl<'a> Take<'a> {
             };
             match found {
                 Found::Nothing => {}
-                Found::Entry(entry) => tree.push(entry),
+                Found::Entry(entry) => {
+                    self.count(1)?;
+                    tree.push(entry);
+                }
                 Found::Database => {
-                    tree.extend(self.database(folder, name, earlier)?);
+                    let members = self.database(folder, name, earlier)?;
+                    self.count(members.len())?;
+                    tree.extend(members);
                     dealt_with.extend(COMPANIONS.map(|suffix| name.with_suffix(suffix)));
                     dealt_with.insert(name.with_suffix("-shm"));
                 }
@@ -109,7 +116,6 @@ impl<'a> Take<'a> {
         earlier: &Tree,
         depth: usize,
     ) -> Result<Found, SnapshotError> {
-        self.count()?;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => self.file(folder, name, stat, earlier),
             FileType::Symlink => link(folder, name, stat),
@@ -241,14 +247,13 @@ impl<'a> Take<'a> {
         let mut length = 0;
         // What is appended meanwhile is left alone.
         let mut rest = file.take(size);
-        let mut piece = Vec::new();
         loop {
-            piece.clear();
-            let read = (&mut rest).take(PIECE as u64).read_to_end(&mut piece)?;
+            self.piece.clear();
+            let read = (&mut rest).take(PIECE as u64).read_to_end(&mut self.piece)?;
             if read == 0 {
                 return Ok((objects, length));
             }
-            objects.push(self.store.put(&piece)?);
+            objects.push(self.store.put(&self.piece)?);
             length += read as u64;
         }
     }
@@ -298,8 +303,8 @@ impl<'a> Take<'a> {
         tree.and_then(|tree| self.store.tree(tree).ok()).unwrap_or_default()
     }
 
-    fn count(&mut self) -> Result<(), SnapshotError> {
-        self.entries += 1;
+    fn count(&mut self, entries: usize) -> Result<(), SnapshotError> {
+        self.entries += entries as u64;
         if self.entries > self.limits.most_files {
             return Err(SnapshotError::TooManyFiles(self.limits.most_files));
         }
@@ -334,50 +339,6 @@ fn link(folder: &OwnedFd, name: &Name, stat: &Stat) -> Result<Found, SnapshotErr
 
 fn new_entry(name: &Name, stat: &Stat, kind: Kind) -> Entry {
     Entry { name: name.clone(), mode: stat.st_mode & 0o7777, modified: modified(stat), kind }
-}
-
-/// The entry of the snapshot before, if the file is still as it was then.
-fn unchanged(stat: &Stat, earlier: &Tree, name: &Name) -> Option<Entry> {
-    let known = find(earlier, name)?;
-    let Kind::File { seen, .. } = &known.kind else { return None };
-    let mode = stat.st_mode & 0o7777;
-    (seen.as_ref() == Some(&Identity::of(stat)) && known.mode == mode).then(|| known.clone())
-}
-
-fn find<'t>(tree: &'t Tree, name: &Name) -> Option<&'t Entry> {
-    let at = tree.binary_search_by(|entry| entry.name.cmp(name)).ok()?;
-    tree.get(at)
-}
-
-/// `None` when there is nothing of that name.
-fn look(folder: &OwnedFd, name: &Name) -> Result<Option<Stat>, SnapshotError> {
-    match statat(folder, name.0.as_os_str(), AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) => Ok(Some(stat)),
-        Err(Errno::NOENT) => Ok(None),
-        Err(error) => Err(failed("looking at a file")(error)),
-    }
-}
-
-fn identities(folder: &OwnedFd, names: [&Name; 3]) -> Result<[Option<Identity>; 3], SnapshotError> {
-    let [first, second, third] = names;
-    let identity = |name| Ok(look(folder, name)?.as_ref().map(Identity::of));
-    Ok([identity(first)?, identity(second)?, identity(third)?])
-}
-
-fn is_file(stat: &Stat) -> bool {
-    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
-}
-
-/// Whether a change after now shows in the time of the last one.
-fn is_settled((seconds, nanoseconds): Moment) -> bool {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let changed = u64::try_from(seconds).map(|seconds| Duration::new(seconds, nanoseconds));
-    // Also when the clock was put back meanwhile.
-    changed.is_ok_and(|changed| now.abs_diff(changed) >= CLOCK_STEP)
-}
-
-pub(super) fn failed(what: &'static str) -> impl FnOnce(Errno) -> SnapshotError {
-    move |errno| SnapshotError::Disk { what, source: errno.into() }
 }
 
 /// Names that are known beforehand.
