@@ -55,7 +55,7 @@ async fn ask_for_missed_commands(service: Arc<Service>) {
             () = service.shutdown().cancelled() => return,
             changed = attachments.changed() => if changed.is_err() { return },
         }
-        if *attachments.borrow_and_update() > 100_000 {
+        if *attachments.borrow_and_update() > 1 {
             for sandbox in service.links().all() {
                 greeting::report_ready_again(&service, sandbox).await;
             }

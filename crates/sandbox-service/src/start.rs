@@ -64,7 +64,7 @@ impl StartError {
 pub fn spawn(service: &Arc<Service>, sandbox: Sandbox) {
     service.take_in_hand("start of a sandbox", sandbox.id, |service| async move {
         match bring_up(&service, &sandbox).await {
-            Ok(()) => {}
+            Ok(()) | Err(StartError::Ending) => {}
             Err(error) => ending::lose(&service, sandbox.id, error.into_loss()).await,
         }
     });

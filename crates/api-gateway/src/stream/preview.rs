@@ -74,9 +74,8 @@ struct Partial {
     id: EventId,
     kind: PreviewKind,
     epoch: u64,
+    /// From the beginning, without holes.
     text: String,
-    /// Some text was missed, so nothing more of it can be shown.
-    is_broken: bool,
 }
 
 impl Partial {
@@ -86,21 +85,20 @@ impl Partial {
             return None;
         }
         let text = part.text.clone().unwrap_or_default();
-        Some(Self { id: part.id, kind: part.kind, epoch: part.epoch, text, is_broken: false })
+        Some(Self { id: part.id, kind: part.kind, epoch: part.epoch, text })
     }
 
-    /// Takes more text; answers what is new in it.
+    /// Takes more text; answers what is new in it. Nothing, when something before it was missed: sandboxes repeat the whole text
+    /// from time to time, and that closes the hole.
     fn extend<'part>(&mut self, part: &'part Part) -> Option<&'part str> {
         let text = part.text.as_deref()?;
-        if self.is_broken || part.offset < self.text.len() {
+        let known = self.text.get(part.offset..)?;
+        let new = text.strip_prefix(known).filter(|new| !new.is_empty())?;
+        if self.text.len() + new.len() > LONGEST {
             return None;
         }
-        if part.offset > self.text.len() || self.text.len() + text.len() > LONGEST {
-            self.is_broken = true;
-            return None;
-        }
-        self.text.push_str(text);
-        Some(text)
+        self.text.push_str(new);
+        Some(new)
     }
 
     fn frames(&self) -> impl Iterator<Item = Bytes> {
@@ -130,9 +128,7 @@ impl Previews {
     /// For a reader who joins in the middle: what is open now, of the kinds that it wants.
     pub fn join(&self, wanted: Vec<PreviewKind>) -> Self {
         let partials = self.open.iter().chain(&self.waiting);
-        let mut partials = partials
-            .filter(|partial| wanted.contains(&partial.kind) && !partial.is_broken)
-            .cloned();
+        let mut partials = partials.filter(|partial| wanted.contains(&partial.kind)).cloned();
         let (open, waiting) = (partials.next(), partials.next());
         Self { open, waiting, finished: self.finished.clone(), wanted }
     }
@@ -251,11 +247,21 @@ mod tests {
     }
 
     #[test]
-    fn after_a_hole_nothing_more_is_shown() {
+    fn after_a_hole_nothing_is_shown_until_the_whole_text_comes() {
         let mut previews = messages();
         previews.take(&part(1, None, 0));
         assert!(previews.take(&part(1, Some("lo"), 3)).is_empty());
         assert!(previews.take(&part(1, Some("!"), 5)).is_empty());
+        assert_eq!(seen(previews.take(&part(1, Some("hello!"), 0))), ["1 hello!"]);
+        assert_eq!(seen(previews.take(&part(1, Some(" You"), 6))), ["1  You"]);
+        assert!(previews.take(&part(1, Some("hello! You"), 0)).is_empty());
+    }
+
+    #[test]
+    fn who_missed_the_beginning_gets_it_with_the_whole_text() {
+        let mut previews = messages();
+        assert!(previews.take(&part(1, Some("lo"), 3)).is_empty());
+        assert_eq!(seen(previews.take(&part(1, Some("hello"), 0))), ["start 1", "1 hello"]);
     }
 
     #[test]

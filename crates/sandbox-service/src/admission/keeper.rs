@@ -102,7 +102,7 @@ impl Keeper {
     async fn decide(&self) -> Result<Look, NotesError> {
         let service = &self.service;
         let transaction = async |connection: &mut Connection| {
-            
+            rows::lock_host(connection, service.host()).await?;
             let queued = rows::next_queued(connection, service.host(), MOST_LOOKED_AT).await?;
             let living = rows::list_living(connection, service.host()).await?;
             let load = load(&living);

@@ -12,27 +12,36 @@ use crate::ending;
 use crate::notes::Loss;
 use crate::service::Service;
 
-const GRACE: Duration = Duration::from_secs(10);
+/// In seconds in which the platform could have taken a link.
+const GRACE: u64 = 10;
 
 /// Gives a sandbox without a link its time to come back, in the background.
 pub fn spawn(service: &Arc<Service>, sandbox: SandboxId) {
     let service = service.clone();
     service.clone().tasks().spawn("grace of a link", async move {
-        tokio::select! {
-            () = service.shutdown().cancelled() => return,
-            () = tokio::time::sleep(GRACE) => {}
-        }
-        if service.links().is_open(sandbox) {
-            return;
+        let mut waited = 0;
+        while waited < GRACE {
+            tokio::select! {
+                () = service.shutdown().cancelled() => return,
+                () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            }
+            if service.links().is_open(sandbox) {
+                return;
+            }
+            // While database or broker are away no link can be checked or bound: that is not the sandbox's fault.
+            waited = if can_take_links(&service).await { waited + 1 } else { 0 };
         }
         let elsewhere =
             service.until_done("looking for a link", || is_reachable(&service, sandbox)).await;
         if elsewhere == Some(false) && !service.links().is_open(sandbox) {
-            let seconds = GRACE.as_secs();
-            let message = format!("the sandbox's link broke and did not come back in {seconds} s");
+            let message = format!("the sandbox's link broke and did not come back in {GRACE} s");
             ending::lose(&service, sandbox, Loss::new("link_lost", message)).await;
         }
     });
+}
+
+async fn can_take_links(service: &Service) -> bool {
+    service.broker().check().is_ok() && service.database().ping().await.is_ok()
 }
 
 /// Whether any replica holds the sandbox's link: a command without an action finds its way to one, or comes back.
