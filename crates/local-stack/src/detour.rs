@@ -44,3 +44,38 @@ impl Detour {
         PlannedDetour { process: self.process, to: self.to.into(), port: self.port }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::draw;
+    use crate::plan::tests::{data, request};
+
+    #[test]
+    fn a_detour_is_taken_by_its_own_process_alone() {
+        let (_directory, data) = data();
+        let taken = Detour::new(Part::Worker.into(), Part::Postgres, 7);
+        let mut request = request(&[]);
+        request.detours.push(taken);
+        let plan = draw(&request, &data).unwrap();
+        let direct = plan.setting("DATABASE_URL").unwrap();
+        let port = plan.port_of(Part::Postgres.into()).unwrap();
+
+        let led = plan.address_for(Part::Worker.into(), Part::Postgres).unwrap();
+        assert_eq!(led, direct.replace(&format!(":{port}/"), ":7/"));
+        let others = plan.address_for(Part::SessionService.into(), Part::Postgres);
+        assert_eq!(others.as_deref(), Some(direct));
+        let broker = plan.address_for(Part::Worker.into(), Part::Rabbitmq);
+        assert_eq!(broker.as_deref(), plan.setting("AMQP_URL"));
+    }
+
+    #[test]
+    fn a_destination_is_known_to_every_copy_and_stays() {
+        let detour = Detour::new(Part::Worker.into(), Part::Postgres, 7);
+        let copy = detour.clone();
+        assert_eq!(copy.destination(), None);
+        detour.leads_to(5432);
+        detour.leads_to(1);
+        assert_eq!(copy.destination(), Some(5432));
+    }
+}

@@ -3,6 +3,7 @@
 mod files;
 mod forward;
 mod processes;
+mod tools;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ use tokio::sync::mpsc;
 use self::files::Folders;
 use self::forward::Forward;
 use self::processes::Processes;
+use self::tools::Tools;
 use crate::frame;
 
 /// How long `supervise` may take to open the room's socket.
@@ -66,16 +68,28 @@ pub(crate) async fn run(settings: Settings) -> Result<(), InitError> {
     let mut incoming = FrameReader::<RoomFrame, _>::new(incoming, frame::LONGEST);
     let (frames, waiting) = mpsc::channel(32);
     let writer = tokio::spawn(write_frames(waiting, outgoing));
+    let (tools, tools_socket) = match Tools::listen(&settings.home, frames.clone()) {
+        Ok((tools, path)) => (Some(tools), path),
+        Err(error) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "no tools can be offered");
+            (None, PathBuf::new())
+        }
+    };
     let folders = Folders::new([settings.home, settings.workspace]);
     let mut processes = Processes::new(frames.clone());
-    let ready = Ready { version: env!("CARGO_PKG_VERSION").to_owned() };
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let ready = Ready {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        program: std::env::current_exe().map(|path| text(&path)).unwrap_or_default(),
+        tools_socket: text(&tools_socket),
+    };
     send(&frames, Body::Ready(ready)).await;
 
     let outcome = loop {
         tokio::select! {
             frame = incoming.next() => match frame {
                 Ok(Some(RoomFrame { body: Some(body) })) => {
-                    carry_out(body, &mut processes, &folders, &frames).await;
+                    carry_out(body, &mut processes, tools.as_ref(), &folders, &frames).await;
                 }
                 Ok(Some(RoomFrame { body: None })) => {}
                 Ok(None) => break Ok(()),
@@ -94,6 +108,7 @@ pub(crate) async fn run(settings: Settings) -> Result<(), InitError> {
 async fn carry_out(
     body: Body,
     processes: &mut Processes,
+    tools: Option<&Tools>,
     folders: &Folders,
     frames: &mpsc::Sender<RoomFrame>,
 ) {
@@ -107,11 +122,17 @@ async fn carry_out(
             let error = error.unwrap_or_default();
             send(frames, Body::FileWritten(FileWritten { request, error })).await;
         }
+        Body::ToolsInput(stream) => {
+            if let Some(tools) = tools {
+                tools.write(stream);
+            }
+        }
         Body::Ready(_)
         | Body::Spawned(_)
         | Body::Output(_)
         | Body::Exited(_)
-        | Body::FileWritten(_) => tracing::warn!("a frame for the other side was ignored"),
+        | Body::FileWritten(_)
+        | Body::ToolsOutput(_) => tracing::warn!("a frame for the other side was ignored"),
     }
 }
 

@@ -1,9 +1,10 @@
-//! The process beside the harness. One binary, two roles: `supervise` out of the harness's reach, `init` inside its room.
+//! The process beside the harness. One binary: `supervise` out of the harness's reach, `init` inside its room, `tools` for the harness.
 
 mod clock;
 mod frame;
 mod init;
 mod supervise;
+mod tools;
 
 use std::process::ExitCode;
 
@@ -27,6 +28,8 @@ enum Role {
     Supervise(supervise::Settings),
     /// First process of the harness's room: runs what `supervise` asks for, forwards the way out.
     Init(init::Settings),
+    /// Started by a harness: carries its calls of the client's tools to `init`, and so to `supervise`.
+    Tools(tools::Settings),
 }
 
 fn main() -> ExitCode {
@@ -56,6 +59,7 @@ fn run(role: Role) -> anyhow::Result<()> {
     match role {
         Role::Supervise(settings) => runtime.block_on(Box::pin(supervise::run(settings)))?,
         Role::Init(settings) => runtime.block_on(Box::pin(init::run(settings)))?,
+        Role::Tools(settings) => runtime.block_on(tools::run(settings))?,
     }
     // A thread that still waits for the disk or for a name must not keep a stopped sandbox alive.
     runtime.shutdown_background();

@@ -7,8 +7,10 @@ mod harness;
 mod identity;
 mod journal;
 mod link;
+mod policy;
 mod room;
 mod session;
+mod tools;
 mod translate;
 
 use std::io;
@@ -16,7 +18,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use nix::sys::signal::Signal;
+use tokio::signal::unix::{SignalKind, signal as signals};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -27,6 +30,7 @@ use self::identity::{Identity, IdentityError};
 use self::link::{Link, LinkEnd};
 use self::room::{Room, RoomError};
 use self::session::Supervision;
+use self::tools::Tools;
 use crate::clock::{SystemClock, SystemIds};
 
 /// Commands that may wait; the platform gives few.
@@ -73,8 +77,8 @@ pub(crate) enum SuperviseError {
 /// Runs until the platform, a signal or a failure ends the sandbox.
 pub(crate) async fn run(settings: Settings) -> Result<(), SuperviseError> {
     let identity = Identity::read(&settings.identity)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(SuperviseError::Signals)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(SuperviseError::Signals)?;
+    let mut terminate = signals(SignalKind::terminate()).map_err(SuperviseError::Signals)?;
+    let mut interrupt = signals(SignalKind::interrupt()).map_err(SuperviseError::Signals)?;
 
     let (written, waiting) = mpsc::channel(1);
     let (commands, ordered) = mpsc::channel(WAITING_COMMANDS);
@@ -91,19 +95,27 @@ pub(crate) async fn run(settings: Settings) -> Result<(), SuperviseError> {
         places: settings.places,
         journals: settings.journal,
         room: room.clone(),
+        tools: Tools::serve(&room),
         link: link.clone(),
         commands: ordered,
         deferred: Vec::new(),
         written,
         ids: Arc::new(SystemIds),
     };
+    let mut signal = Signal::SIGTERM;
     let outcome = tokio::select! {
-        ended = &mut keeper => link_ended(ended),
+        ended = &mut keeper => {
+            if matches!(ended, Ok(LinkEnd::Superseded)) {
+                // Another sandbox has the workspace, so that nothing may be written to it any more, by whatever the agent started.
+                signal = Signal::SIGKILL;
+            }
+            link_ended(ended)
+        }
         failed = Box::pin(supervision.run()) => say_farewell(&failed, &link, keeper).await,
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
     };
-    room.end_everything(GRACE).await;
+    room.end_everything(signal, GRACE).await;
     outcome
 }
 

@@ -80,6 +80,10 @@ pub fn answer(conversation: &Conversation) -> Answer {
     if conversation.tools.is_empty() {
         return Answer::says(SIDE_CALL);
     }
+    if let Some(Invocation { name, arguments }) = conversation.order.clone() {
+        let directives = vec![Directive::Tool { name, arguments }];
+        return play(&Reply { directives }, conversation);
+    }
     let replies = script::replies(&conversation.script);
     if replies.is_empty() {
         return Answer::says(INTRODUCTION);
@@ -199,7 +203,7 @@ impl Word {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::{Map, Value, json};
 
     use super::*;
     use crate::tool::{Tool, Toolbox};
@@ -212,6 +216,7 @@ mod tests {
             script: script.to_owned(),
             history: vec!["my word is plum-1".to_owned(), "no: plum-2, plum-3".to_owned()],
             tool_results,
+            order: None,
         }
     }
 
@@ -240,6 +245,15 @@ mod tests {
         );
         assert_eq!(said(&conversation(script, 1)), "second");
         assert_eq!(said(&conversation(script, 2)), "scripted: done");
+    }
+
+    #[test]
+    fn a_call_that_is_ordered_goes_before_the_reply_that_is_due() {
+        let order = Some(Invocation { name: "bash".to_owned(), arguments: Map::new() });
+        let ordered = Conversation { order, ..conversation("@say hi", 0) };
+        let message = message(answer(&ordered));
+        assert_eq!(message.passages, []);
+        assert_eq!(message.invocation.expect("the order is carried out").name, "bash");
     }
 
     #[test]

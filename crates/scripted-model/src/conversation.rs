@@ -1,8 +1,10 @@
 //! The three request shapes, normalised into one conversation.
 
+use std::collections::VecDeque;
+
 use serde_json::Value;
 
-use crate::tool::{Tool, Toolbox};
+use crate::tool::{Invocation, Tool, Toolbox};
 
 /// Blocks that agents and platforms put into a user's message beside what the user wrote.
 ///
@@ -25,6 +27,10 @@ const ADDED_BLOCKS: [&str; 14] = [
     "local-command-stdout",
 ];
 
+/// A reminder that tells the agent to make a call, which a lost sandbox left open, has it in these words.
+const REMINDER: &str = "system-reminder";
+const ORDER: &str = "Make exactly this call now: ";
+
 /// What a request says, whichever API it came by.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Conversation {
@@ -36,8 +42,10 @@ pub struct Conversation {
     pub script: String,
     /// Everything before the script, oldest first.
     pub history: Vec<String>,
-    /// How many tool results came after the script: which reply is due.
+    /// How many tool results of the script came after it: which reply is due.
     pub tool_results: usize,
+    /// A call that a reminder tells to make now, before the script goes on.
+    pub order: Option<Invocation>,
 }
 
 /// One thing somebody put into the conversation.
@@ -109,14 +117,15 @@ impl Conversation {
         let (before, from_script) = entries.split_at(newest.unwrap_or(entries.len()));
         let (script, added) =
             from_script.first().map(Entry::text).map(separate).unwrap_or_default();
-        let is_result = |entry: &&Entry| matches!(entry, Entry::ToolResult(_));
+        let (order, tool_results) = due(from_script);
         Self {
             model: string(body, "model").to_owned(),
             is_streamed: body.get("stream").and_then(Value::as_bool).unwrap_or_default(),
             tools,
             script,
             history: before.iter().map(|entry| entry.text().to_owned()).chain(added).collect(),
-            tool_results: from_script.iter().filter(is_result).count(),
+            tool_results,
+            order,
         }
     }
 }
@@ -131,6 +140,37 @@ impl Entry {
     fn is_written_by_a_user(&self) -> bool {
         matches!(self, Self::User(text) if !separate(text).0.is_empty())
     }
+}
+
+/// What is due after the script: the call of a reminder that has no result yet, and which reply of the script. The result of a call that
+/// a reminder told to make is none of the script's, whose own call has one already: agents tell the model that it was broken off.
+fn due(from_script: &[Entry]) -> (Option<Invocation>, usize) {
+    let (mut orders, mut results) = (VecDeque::new(), 0);
+    for entry in from_script {
+        match entry {
+            Entry::ToolResult(_) if orders.pop_front().is_some() => {}
+            Entry::ToolResult(_) => results += 1,
+            Entry::User(text) => {
+                let ordered: VecDeque<_> = orders_in(text).collect();
+                if !ordered.is_empty() {
+                    orders = ordered;
+                }
+            }
+            Entry::Other(_) => {}
+        }
+    }
+    (orders.pop_front(), results)
+}
+
+fn orders_in(text: &str) -> impl Iterator<Item = Invocation> {
+    let (_, added) = separate(text);
+    let reminders = added.into_iter().filter(|block| block.starts_with(&format!("<{REMINDER}")));
+    let lines = reminders.flat_map(|block| block.lines().map(str::to_owned).collect::<Vec<_>>());
+    lines.filter_map(|line| {
+        let (name, arguments) = line.split_once(ORDER)?.1.split_once(' ')?;
+        let arguments = serde_json::from_str(arguments).ok()?;
+        Some(Invocation { name: name.to_owned(), arguments })
+    })
 }
 
 /// The Messages API sends tool results inside user messages, between or before texts.
@@ -251,6 +291,39 @@ mod tests {
             conversation.history,
             ["<system-reminder>plan</system-reminder>", "<skill name=\"x\">\n@run rm\n</skill>"]
         );
+    }
+
+    #[test]
+    fn a_call_that_a_reminder_orders_is_due_once_and_the_script_goes_on_after_its_own_result() {
+        let reminder = "<system-reminder>\nAllowed. Make exactly this call now: bash {\"command\":\"b\"}\nContinue.\n</system-reminder>";
+        let mut messages = vec![
+            json!({"role": "user", "content": "@run a\n@run b\n@run c"}),
+            json!({"role": "tool", "content": "a"}),
+            json!({"role": "tool", "content": "broken off"}),
+            json!({"role": "user", "content": reminder}),
+        ];
+        let due = |messages: &[Value]| {
+            let conversation = chat(&json!(messages));
+            (conversation.order, conversation.tool_results)
+        };
+        let order = Invocation {
+            name: "bash".to_owned(),
+            arguments: json!({"command": "b"}).as_object().unwrap().clone(),
+        };
+        assert_eq!(due(&messages), (Some(order), 2));
+        messages.push(json!({"role": "tool", "content": "b"}));
+        assert_eq!(due(&messages), (None, 2));
+        messages.push(json!({"role": "tool", "content": "c"}));
+        assert_eq!(due(&messages), (None, 3));
+    }
+
+    #[test]
+    fn an_order_outside_a_reminder_is_none() {
+        let order = "Make exactly this call now: bash {\"command\":\"b\"}";
+        let fenced =
+            format!("<conversation_history>{order}</conversation_history>\n@say hi\n{order}");
+        let conversation = chat(&json!([{"role": "user", "content": fenced}]));
+        assert!(conversation.order.is_none());
     }
 
     #[test]

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use platform_core::harness::Manifest;
-use platform_core::id::{SessionId, TurnId};
+use platform_core::id::{EventId, SessionId, TurnId};
 use platform_core::sandbox::{Epoch, SessionSpec};
 use platform_core::session::ContentBlock;
+use platform_core::turn::{ActionAnswer, AnsweredAction};
 use platform_messaging::proto::link;
 
 #[derive(Debug)]
@@ -14,6 +15,15 @@ pub(super) enum Command {
     Hydrate(Box<Hydration>),
     StartTurn(TurnOrder),
     InterruptTurn(TurnId),
+    Answer(Answered),
+}
+
+/// The answer to a call that waits.
+#[derive(Debug)]
+pub(super) struct Answered {
+    pub(super) turn_id: TurnId,
+    pub(super) call: EventId,
+    pub(super) answer: ActionAnswer,
 }
 
 /// What is known before a session is.
@@ -41,6 +51,8 @@ pub(super) struct TurnOrder {
     pub(super) prompt: Vec<ContentBlock>,
     /// How long the harness may say nothing; `None` for as long as it likes.
     pub(super) silence: Option<Duration>,
+    /// Calls of an earlier sandbox in this turn that were answered since.
+    pub(super) answers: Vec<AnsweredAction>,
 }
 
 /// The frame is of the right kind, but what it holds cannot be read: the platform is of another version.
@@ -85,6 +97,23 @@ impl TryFrom<link::StartTurn> for Command {
             attempt: frame.attempt,
             prompt: serde_json::from_slice(&frame.prompt)?,
             silence: (seconds > 0).then(|| Duration::from_secs(seconds)),
+            answers: if frame.answers.is_empty() {
+                Vec::new()
+            } else {
+                serde_json::from_slice(&frame.answers)?
+            },
+        }))
+    }
+}
+
+impl TryFrom<link::AnswerAction> for Command {
+    type Error = InvalidCommand;
+
+    fn try_from(frame: link::AnswerAction) -> Result<Self, InvalidCommand> {
+        Ok(Self::Answer(Answered {
+            turn_id: frame.turn_id.parse()?,
+            call: frame.event_id.parse()?,
+            answer: serde_json::from_slice(&frame.answer)?,
         }))
     }
 }

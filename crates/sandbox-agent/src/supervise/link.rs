@@ -59,6 +59,8 @@ pub(super) enum LinkEnd {
 pub(super) struct Link {
     outgoing: mpsc::Sender<Body>,
     standing: watch::Sender<Standing>,
+    /// The number of the last journal entry that is in the log.
+    acknowledged: watch::Receiver<u64>,
     clock: Arc<dyn Clock>,
 }
 
@@ -83,6 +85,8 @@ pub(super) fn prepare(
 ) -> (Link, LinkKeeper) {
     let (outgoing, waiting) = mpsc::channel(WAITING);
     let (standing, seen) = watch::channel(Standing::default());
+    let backlog = Backlog::default();
+    let acknowledged = backlog.acknowledged();
     let keeper = LinkKeeper {
         identity,
         folder,
@@ -90,9 +94,9 @@ pub(super) fn prepare(
         standing: seen,
         written,
         commands,
-        backlog: Backlog::default(),
+        backlog,
     };
-    (Link { outgoing, standing, clock }, keeper)
+    (Link { outgoing, standing, acknowledged, clock }, keeper)
 }
 
 impl Link {
@@ -109,6 +113,23 @@ impl Link {
         };
         self.standing.send_modify(|standing| standing.startup = Some(startup.clone()));
         self.outgoing.send(Body::Startup(startup)).await.ok();
+    }
+
+    /// The turn that the platform is told to be under way.
+    pub(super) fn turn(&self) -> Option<TurnId> {
+        self.standing.borrow().turn
+    }
+
+    /// The number of the last journal entry that is in the log, as it rises.
+    pub(super) fn acknowledged(&self) -> watch::Receiver<u64> {
+        self.acknowledged.clone()
+    }
+
+    /// Waits until the journal is in the log up to and with entry `through`; without a platform that takes it, for as long as it lasts.
+    pub(super) async fn until_acknowledged(&self, through: u64) {
+        let mut acknowledged = self.acknowledged.clone();
+        // The keeper ends only when nothing can be told any more.
+        acknowledged.wait_for(|number| *number >= through).await.ok();
     }
 
     pub(super) fn stand(&self, change: impl FnOnce(&mut Standing)) {

@@ -10,7 +10,9 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use platform_messaging::framing::{FrameReader, FrameWriter};
 use platform_messaging::proto::link::room_frame::Body;
-use platform_messaging::proto::link::{self, RoomFrame, Spawn, Stdin, WriteFile};
+use platform_messaging::proto::link::{
+    self, Ready, RoomFrame, Spawn, Stdin, ToolsStream, WriteFile,
+};
 use tokio::net::UnixListener;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -20,6 +22,9 @@ use crate::frame;
 
 /// How long `init` may take to answer what it can answer at once.
 const ANSWER: Duration = Duration::from_secs(20);
+
+/// Frames for the client's tools that may wait. What comes beyond that is lost: the room must not be able to hold up its own reader.
+const WAITING_TOOLS: usize = 1024;
 
 /// Frames of one process that may wait to be taken; then the room waits.
 const WAITING_OUTPUT: usize = 64;
@@ -39,6 +44,9 @@ struct Expected {
     spawned: HashMap<u32, oneshot::Sender<String>>,
     output: HashMap<u32, mpsc::Sender<Output>>,
     written: HashMap<u32, oneshot::Sender<String>>,
+    /// What `init` said of itself.
+    ready: Ready,
+    tools: Option<mpsc::Sender<ToolsStream>>,
 }
 
 /// A process in the other room. Dropping it forgets the process but does not end it.
@@ -151,16 +159,40 @@ impl Room {
         answer(is_written).await
     }
 
+    /// What the harness says to the server of the client's tools, for the one who asks first.
+    pub(super) fn take_tools_streams(&self) -> Option<mpsc::Receiver<ToolsStream>> {
+        let mut expected = self.expected();
+        if expected.tools.is_some() {
+            return None;
+        }
+        let (sender, streams) = mpsc::channel(WAITING_TOOLS);
+        expected.tools = Some(sender);
+        Some(streams)
+    }
+
+    pub(super) async fn tools_input(&self, stream: ToolsStream) -> Result<(), RoomError> {
+        self.send(Body::ToolsInput(stream)).await
+    }
+
+    /// The command with which the harness reaches the client's tools. Known once a process was started; `None` when there is no way.
+    pub(super) fn tools_command(&self) -> Option<(String, [String; 3])> {
+        let Ready { program, tools_socket, .. } = self.expected().ready.clone();
+        if program.is_empty() || tools_socket.is_empty() {
+            return None;
+        }
+        Some((program, ["tools".to_owned(), "--socket".to_owned(), tools_socket]))
+    }
+
     /// Signals every process of the room but `init`.
     pub(super) async fn signal_everything(&self, signal: Signal) -> Result<(), RoomError> {
         let number = signal as i32;
         self.send(Body::Signal(link::Signal { process: 0, number, everything: true })).await
     }
 
-    /// Asks every process to end, and waits for that no longer than the grace. The room's own end takes the rest.
-    pub(super) async fn end_everything(&self, grace: Duration) {
+    /// Ends every process by this signal, and waits for that no longer than the grace. The room's own end takes the rest.
+    pub(super) async fn end_everything(&self, signal: Signal, grace: Duration) {
         let end = async {
-            self.signal_everything(Signal::SIGTERM).await?;
+            self.signal_everything(signal).await?;
             loop {
                 let ended = self.ended.notified();
                 if self.expected().output.is_empty() {
@@ -261,8 +293,24 @@ async fn read_frames(socket: OwnedReadHalf, expected: Arc<Mutex<Expected>>, end:
                     waiting.send(Output::Ended(ended)).await.ok();
                 }
             }
-            Some(Body::Ready(ready)) => tracing::info!(version = ready.version, "room ready"),
-            Some(Body::Spawn(_) | Body::Stdin(_) | Body::Signal(_) | Body::WriteFile(_)) | None => {
+            Some(Body::ToolsOutput(stream)) => {
+                let tools = lock().tools.clone();
+                if tools.is_none_or(|tools| tools.try_send(stream).is_err()) {
+                    tracing::warn!("the harness floods its tools");
+                }
+            }
+            Some(Body::Ready(ready)) => {
+                tracing::info!(version = ready.version, "room ready");
+                lock().ready = ready;
+            }
+            Some(
+                Body::Spawn(_)
+                | Body::Stdin(_)
+                | Body::Signal(_)
+                | Body::WriteFile(_)
+                | Body::ToolsInput(_),
+            )
+            | None => {
                 tracing::warn!("a frame that init may not send was ignored");
             }
         }

@@ -2,6 +2,7 @@
 
 mod hydrate;
 mod prompt;
+mod reminder;
 mod turn;
 
 use std::collections::HashSet;
@@ -13,22 +14,27 @@ use platform_core::id::{EventId, Id, SessionId, TurnId};
 use platform_core::journal::Entry;
 use platform_core::sandbox::{Epoch, StartupPhase, TranscriptItem};
 use platform_core::session::EventBody;
+use platform_core::turn::StopReason;
 use tokio::sync::mpsc;
 
 use self::hydrate::Warm;
 use super::acp::Message;
 use super::command::{Command, Hydration, TurnOrder};
 use super::failure::Failure;
-use super::harness::{Harness, HarnessError, Launch, Places};
+use super::harness::{Harness, Launch, Places};
 use super::journal::{Journal, Written};
 use super::link::Link;
 use super::room::Room;
+use super::tools::Tools;
+
+pub(super) use self::prompt::as_block;
 
 /// Everything that a sandbox's life needs from outside.
 pub(super) struct Supervision {
     pub(super) places: Places,
     pub(super) journals: PathBuf,
     pub(super) room: Room,
+    pub(super) tools: Tools,
     pub(super) link: Link,
     pub(super) commands: mpsc::Receiver<Command>,
     /// Commands that came while something else was under way.
@@ -74,7 +80,7 @@ impl Supervision {
                     Box::pin(self.start_turn(&mut session, order)).await?;
                 }
                 Some(Command::Hydrate(again)) => self.hydrated_again(&session, &again).await,
-                Some(Command::Prepare(_) | Command::InterruptTurn(_)) => {}
+                Some(Command::Prepare(_) | Command::InterruptTurn(_) | Command::Answer(_)) => {}
                 None => {
                     tracing::warn!("the harness ended while it had nothing to do");
                     session.harness = None;
@@ -96,7 +102,7 @@ impl Supervision {
                     self.link.stand(|standing| standing.harness_ready = true);
                     self.link.startup(StartupPhase::Ready, "").await;
                 }
-                Some(Command::StartTurn(_) | Command::InterruptTurn(_)) => {
+                Some(Command::StartTurn(_) | Command::InterruptTurn(_) | Command::Answer(_)) => {
                     tracing::warn!("a turn without a session was ignored");
                 }
                 // Hydrate will start another one.
@@ -122,13 +128,18 @@ impl Supervision {
                 }
             }
         };
-        tokio::select! {
-            command = self.commands.recv() => match command {
-                Some(command) => Some(command),
-                // The link has ended for good, and with it soon this task.
-                None => std::future::pending().await,
-            },
-            () = end => None,
+        let mut end = std::pin::pin!(end);
+        loop {
+            tokio::select! {
+                command = self.commands.recv() => match command {
+                    Some(command) => return Some(command),
+                    // The link has ended for good, and with it soon this task.
+                    None => std::future::pending().await,
+                },
+                // Without a turn there is nobody to carry it out.
+                call = self.tools.next() => drop(call),
+                () = &mut end => return None,
+            }
         }
     }
 
@@ -143,17 +154,69 @@ impl Supervision {
 
     /// Carries out a turn, unless it is one that has ended already.
     async fn start_turn(&mut self, session: &mut Session, order: TurnOrder) -> Result<(), Failure> {
-        if session.ended.contains(&order.turn_id) {
+        let turn = order.turn_id;
+        if session.ended.contains(&turn) {
             return Ok(());
         }
-        let turn = order.turn_id;
-        if session.harness.is_none() {
-            session.restart(&self.room, &self.places).await?;
-        }
         self.link.stand(|standing| standing.turn = Some(turn));
-        let outcome = self.turn(session, order).await;
+        let outcome = self.carry_out(session, order).await;
         self.link.stand(|standing| standing.turn = None);
         outcome
+    }
+
+    async fn carry_out(&mut self, session: &mut Session, order: TurnOrder) -> Result<(), Failure> {
+        let turn = order.turn_id;
+        if self.was_interrupted(turn) {
+            return session.end_turn(turn, StopReason::Interrupted, None).await;
+        }
+        if session.harness.is_none() {
+            self.restart(session).await?;
+            if session.ended.contains(&turn) {
+                return Ok(());
+            }
+        }
+        self.turn(session, order).await
+    }
+
+    /// Whether the turn was interrupted while it waited for the one before.
+    fn was_interrupted(&mut self, turn: TurnId) -> bool {
+        let is_interrupt =
+            |command: &Command| matches!(command, Command::InterruptTurn(id) if *id == turn);
+        let known = self.deferred.len();
+        self.deferred.retain(|command| !is_interrupt(command));
+        self.deferred.len() < known
+    }
+
+    /// Starts the harness anew in the same sandbox. If it does not find its session again, the sandbox is given up: the next one is
+    /// told the whole story. A turn that is interrupted meanwhile ends at once.
+    async fn restart(&mut self, session: &mut Session) -> Result<(), Failure> {
+        let (room, places) = (self.room.clone(), self.places.clone());
+        let (launch, name) = (session.launch.clone(), session.name.clone());
+        let mut taken_up = std::pin::pin!(Harness::take_up(&launch, &name, &room, &places));
+        loop {
+            tokio::select! {
+                harness = &mut taken_up => {
+                    session.harness = Some(harness.map_err(Failure::Restart)?);
+                    return Ok(());
+                }
+                command = self.commands.recv() => match command {
+                    Some(Command::InterruptTurn(turn)) => {
+                        let is_known = self.link.turn() == Some(turn);
+                        let waits = |command: &Command| {
+                            matches!(command, Command::StartTurn(order) if order.turn_id == turn)
+                        };
+                        if is_known || self.deferred.iter().any(waits) {
+                            session.end_turn(turn, StopReason::Interrupted, None).await?;
+                        }
+                    }
+                    Some(Command::Hydrate(again)) => self.hydrated_again(session, &again).await,
+                    Some(Command::Prepare(_) | Command::Answer(_)) => {}
+                    Some(later @ Command::StartTurn(_)) => self.deferred.push(later),
+                    // The link has ended for good, and with it soon this task.
+                    None => std::future::pending().await,
+                },
+            }
+        }
     }
 }
 
@@ -167,18 +230,5 @@ impl Session {
         let id = Id::mint(ids);
         self.journal.append(&Entry::Event { turn_id, id, body }).await?;
         Ok(id)
-    }
-
-    /// Starts the harness anew in the same sandbox. If it does not find its session again, the sandbox is given up: the next one is
-    /// told the whole story.
-    async fn restart(&mut self, room: &Room, places: &Places) -> Result<(), Failure> {
-        let taken_up = async {
-            let mut harness = Harness::start(&self.launch, room, places).await?;
-            let open = harness.load_session(&self.name, &places.workspace).await?;
-            harness.choose_model(&open, &self.launch.model_name()?).await?;
-            Ok::<_, HarnessError>(harness)
-        };
-        self.harness = Some(taken_up.await.map_err(Failure::Restart)?);
-        Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! Turns what a harness tells about its work into previews and journal entries. Pure: identifiers are the only argument it draws from.
 
 mod call;
+mod leave;
 mod text;
 
 use std::collections::{HashMap, HashSet};
@@ -8,12 +9,17 @@ use std::collections::{HashMap, HashSet};
 use platform_core::clock::IdSource;
 use platform_core::id::{EventId, Id, TurnId};
 use platform_core::journal::Entry;
-use platform_core::session::EventBody;
+use platform_core::session::{ContentBlock, EventBody};
+use platform_core::turn::AnsweredAction;
 use platform_messaging::proto::link::Preview;
+use serde_json::{Map, Value};
 
 use self::call::Call;
 use self::text::{OpenText, TextKind};
 use super::acp::{Chunk, ToolCall, ToolCallStatus, Update};
+use super::policy::Policy;
+
+pub(super) use self::leave::{Refused, Verdict, denied};
 
 /// One thing to tell: at once and for the moment, or for good.
 #[derive(Debug, PartialEq)]
@@ -23,9 +29,10 @@ pub(super) enum Produced {
 }
 
 /// The translation of one turn.
-pub(super) struct Translation<'ids> {
+pub(super) struct Translation<'turn> {
     turn: TurnId,
-    ids: &'ids dyn IdSource,
+    ids: &'turn dyn IdSource,
+    policy: &'turn Policy,
     text: Option<OpenText>,
     /// Calls under way, by the harness's own id. That id is unique at most within a turn, so the log gets one of ours.
     calls: HashMap<String, Call>,
@@ -33,18 +40,25 @@ pub(super) struct Translation<'ids> {
     order: Vec<String>,
     finished: HashSet<String>,
     has_answered: bool,
+    /// Calls of an earlier sandbox that were allowed since: the harness was told to make them again.
+    expected: Vec<AnsweredAction>,
+    /// Calls that were refused and that the harness was not told the reason of.
+    refused: Vec<Refused>,
 }
 
-impl<'ids> Translation<'ids> {
-    pub(super) fn new(turn: TurnId, ids: &'ids dyn IdSource) -> Self {
+impl<'turn> Translation<'turn> {
+    pub(super) fn new(turn: TurnId, ids: &'turn dyn IdSource, policy: &'turn Policy) -> Self {
         Self {
             turn,
             ids,
+            policy,
             text: None,
             calls: HashMap::new(),
             order: Vec::new(),
             finished: HashSet::new(),
             has_answered: false,
+            expected: Vec::new(),
+            refused: Vec::new(),
         }
     }
 
@@ -63,13 +77,34 @@ impl<'ids> Translation<'ids> {
         }
     }
 
-    /// The harness asks for leave to make a call: now its input is complete.
-    pub(super) fn permission_asked(&mut self, call: &ToolCall) -> Vec<Produced> {
+    /// Whether the harness has told of a call that it makes of one of the client's tools, so that everything before it is known too.
+    pub(super) fn has_told_of(&mut self, name: &str, input: &Map<String, Value>) -> bool {
+        let is_it = |call: &&mut Call| {
+            let own = self.policy.custom_tool(call.name());
+            own == Some(name) && call.input == *input && !call.is_the_client_s
+        };
+        let call = self.calls.values_mut().find(is_it);
+        call.map(|call| call.is_the_client_s = true).is_some()
+    }
+
+    /// The harness calls one of the client's tools. Answers the event of the call as well.
+    pub(super) fn custom_called(
+        &mut self,
+        name: String,
+        input: Map<String, Value>,
+    ) -> (EventId, Vec<Produced>) {
+        self.has_answered = true;
         let mut produced = self.finish_text();
-        let Some(known) = self.call(call) else { return produced };
-        known.learn(call);
-        produced.extend(self.announce(&call.id));
-        produced
+        let id = self.mint();
+        produced.push(self.event(id, EventBody::AgentCustomToolUse { name, input }));
+        (id, produced)
+    }
+
+    /// The harness no longer waits for the client: a call that it gave up ends as failed.
+    pub(super) fn custom_given_up(&self, call: EventId) -> Produced {
+        let content = vec![ContentBlock::text("the agent no longer waits for this call")];
+        let body = EventBody::AgentToolResult { tool_use_id: call, content, is_error: true };
+        self.event(self.mint(), body)
     }
 
     /// Nothing more will come: finishes the text that is open, and closes calls without an end as failed, in these words.
@@ -77,7 +112,7 @@ impl<'ids> Translation<'ids> {
         let mut produced = self.finish_text();
         for id in std::mem::take(&mut self.order) {
             produced.extend(self.announce(&id));
-            if let Some(call) = self.calls.remove(&id) {
+            if let Some(call) = self.calls.remove(&id).filter(Call::is_announced) {
                 produced.push(self.event(self.mint(), call.result_of_broken_off(why)));
             }
         }
@@ -122,8 +157,8 @@ impl<'ids> Translation<'ids> {
         match call.status {
             Some(ToolCallStatus::Pending) | None => Vec::new(),
             // A call in progress without any input is one whose input is still to come.
-            Some(ToolCallStatus::InProgress) if !known.has_input() => Vec::new(),
-            Some(ToolCallStatus::InProgress) => self.announce(&call.id),
+            Some(ToolCallStatus::InProgress) if !known.is_complete() => Vec::new(),
+            Some(ToolCallStatus::InProgress) => self.announce_if_free(&call.id),
             Some(ToolCallStatus::Completed) => self.call_ends(&call.id, false),
             Some(ToolCallStatus::Failed) => self.call_ends(&call.id, true),
         }
@@ -144,9 +179,12 @@ impl<'ids> Translation<'ids> {
         self.calls.get_mut(id)
     }
 
-    /// Writes the call down, once.
+    /// Writes the call down, once. One that is the client's has an event of its own.
     fn announce(&mut self, id: &str) -> Vec<Produced> {
-        let announced = self.calls.get_mut(id).and_then(Call::announce);
+        self.adopt(id);
+        let call =
+            self.calls.get_mut(id).filter(|call| self.policy.custom_tool(call.name()).is_none());
+        let announced = call.and_then(Call::announce);
         announced.map(|(id, body)| self.event(id, body)).into_iter().collect()
     }
 
@@ -155,7 +193,9 @@ impl<'ids> Translation<'ids> {
         if let Some(call) = self.calls.remove(id) {
             self.order.retain(|open| open != id);
             self.finished.insert(id.to_owned());
-            produced.push(self.event(self.mint(), call.into_result(is_error)));
+            if call.is_announced() {
+                produced.push(self.event(self.mint(), call.into_result(is_error)));
+            }
         }
         produced
     }

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "tests")]
 
+mod approvals;
+mod custom_tools;
 mod platform;
 mod restored;
 mod turns;

@@ -1,5 +1,6 @@
 //! A sandbox in folders of its own, and the platform's side of its link.
 
+use std::cell::Cell;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -7,12 +8,14 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
-use platform_core::id::{Id, SandboxId, SessionId, TurnId};
+use platform_core::id::{EventId, Id, SandboxId, SessionId, TurnId};
 use platform_core::journal::Entry;
 use platform_core::session::{ContentBlock, EventBody};
+use platform_core::turn::{ActionAnswer, AnsweredAction};
 use platform_messaging::proto::link::frame::Body;
 use platform_messaging::proto::link::{
-    Frame, Hello, Hydrate, InterruptTurn, Journal, JournalAck, Prepare, StartTurn, Welcome,
+    AnswerAction, Frame, Hello, Hydrate, InterruptTurn, Journal, JournalAck, Prepare, StartTurn,
+    Welcome,
 };
 use platform_messaging::{decode, encode};
 use serde_json::{Value, json};
@@ -36,6 +39,8 @@ pub(crate) fn turn(number: u128) -> TurnId {
 /// The folders of one session, which outlive its sandboxes.
 pub(crate) struct Volume {
     folder: TempDir,
+    /// How far the platform took the journal of the first sandbox.
+    taken: Cell<u64>,
 }
 
 impl Volume {
@@ -48,7 +53,22 @@ impl Volume {
         let fake = tests.ancestors().nth(2).unwrap().join("examples/fake_harness");
         assert!(fake.exists(), "{} is built by `cargo test`", fake.display());
         std::os::unix::fs::symlink(fake, folder.path().join("harness/bin/fake")).unwrap();
-        Self { folder }
+        Self { folder, taken: Cell::new(0) }
+    }
+
+    /// Notes how far the journal was taken over this link, for the sandbox after.
+    pub(crate) fn took(&self, link: &Link) {
+        self.taken.set(link.through);
+    }
+
+    /// What the sandbox after the first one is told, and more.
+    pub(crate) fn replaced(&self, more: &Value) -> Value {
+        let mut spec = json!({
+            "is_replacement": true, "has_unfinished_turn": true,
+            "former_journal": {"epoch": 1, "through": self.taken.get()},
+        });
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        spec
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -239,10 +259,41 @@ impl Link {
         prompt: &str,
         harness_silence_seconds: u64,
     ) {
+        self.start_answered_turn(number, attempt, prompt, harness_silence_seconds, &[]).await;
+    }
+
+    /// Starts a turn that comes again, with what was answered meanwhile.
+    pub(crate) async fn start_answered_turn(
+        &mut self,
+        number: u128,
+        attempt: u32,
+        prompt: &str,
+        harness_silence_seconds: u64,
+        answers: &[AnsweredAction],
+    ) {
         let prompt = serde_json::to_vec(&[ContentBlock::text(prompt)]).unwrap();
         let turn_id = turn(number).uuid().to_string();
-        let start = StartTurn { turn_id, attempt, prompt, harness_silence_seconds };
+        let answers =
+            if answers.is_empty() { Vec::new() } else { serde_json::to_vec(answers).unwrap() };
+        let start = StartTurn { turn_id, attempt, prompt, harness_silence_seconds, answers };
         self.send(Body::StartTurn(start)).await;
+    }
+
+    pub(crate) async fn answer(&mut self, number: u128, call: EventId, answer: &ActionAnswer) {
+        let (turn_id, event_id) = (turn(number).uuid().to_string(), call.uuid().to_string());
+        let answer = serde_json::to_vec(answer).unwrap();
+        self.send(Body::AnswerAction(AnswerAction { turn_id, event_id, answer })).await;
+    }
+
+    /// Reads on until a call waits for an answer, and answers its event.
+    pub(crate) async fn until_asked(&mut self) -> (EventId, Vec<Entry>) {
+        let asks = |told: &Told| match told {
+            Told::Entry(Entry::Event { body, .. }) => body.required_action().is_some(),
+            _ => false,
+        };
+        let (entries, _) = self.until(asks).await;
+        let Some(Entry::Event { id, .. }) = entries.last() else { unreachable!() };
+        (*id, entries)
     }
 
     pub(crate) async fn interrupt(&mut self, number: u128) {
@@ -261,7 +312,7 @@ fn manifest() -> Vec<u8> {
     let manifest = json!({
         "name": "fake", "version": "1", "description": "a fake", "protocol": "acp",
         "command": ["bin/fake"], "instructions_file": "~/instructions.md", "can_start_warm": true,
-        "model_name": "fake/{{model}}",
+        "model_name": "fake/{{model}}", "asking_mode": "asking",
     });
     manifest.to_string().into_bytes()
 }
@@ -302,6 +353,7 @@ pub(crate) fn told(entries: &[Entry]) -> Vec<String> {
     };
     let entries = entries.iter().map(|entry| match entry {
         Entry::HarnessSession { .. } => "session".to_owned(),
+        Entry::ActionResumed { .. } => "resumed".to_owned(),
         Entry::TurnStarted { .. } => "started".to_owned(),
         Entry::TurnEnded { stop_reason, message: None, .. } => format!("ended {stop_reason}"),
         Entry::TurnEnded { stop_reason, message: Some(message), .. } => {
@@ -312,8 +364,15 @@ pub(crate) fn told(entries: &[Entry]) -> Vec<String> {
             EventBody::AgentThinking { thinking } => {
                 format!("thinking {}", thinking.as_deref().unwrap_or_default())
             }
-            EventBody::AgentToolUse { name, input, .. } => {
-                format!("tool_use {name} {}", Value::Object(input.clone()))
+            EventBody::AgentToolUse { name, input, evaluated_permission } => {
+                let input = Value::Object(input.clone());
+                match evaluated_permission.as_deref() {
+                    Some("allow") => format!("tool_use {name} {input}"),
+                    other => format!("tool_use {name} {input} {}", other.unwrap()),
+                }
+            }
+            EventBody::AgentCustomToolUse { name, input } => {
+                format!("custom {name} {}", Value::Object(input.clone()))
             }
             EventBody::AgentToolResult { content, is_error, .. } => {
                 format!("tool_result {} {is_error}", text(content))
@@ -334,7 +393,10 @@ pub(crate) fn told(entries: &[Entry]) -> Vec<String> {
 pub(crate) fn harness_session(entries: &[Entry]) -> String {
     let name = entries.iter().find_map(|entry| match entry {
         Entry::HarnessSession { id } => Some(id.clone()),
-        Entry::TurnStarted { .. } | Entry::TurnEnded { .. } | Entry::Event { .. } => None,
+        Entry::TurnStarted { .. }
+        | Entry::ActionResumed { .. }
+        | Entry::TurnEnded { .. }
+        | Entry::Event { .. } => None,
     });
     name.unwrap()
 }

@@ -1,5 +1,6 @@
 //! A session in its second sandbox: what its harness still knows, and what becomes of a turn that was under way.
 
+use platform_core::journal::Entry;
 use platform_messaging::proto::link::frame::Body;
 use serde_json::{Value, json};
 
@@ -14,6 +15,14 @@ async fn lost_in_turn_1(volume: &Volume) -> String {
     link.start_turn(1, 1, "say working\nhang").await;
     let under_way = link.until(|told| matches!(told, Told::Frame(Body::Preview(_)))).await;
     entries.extend(under_way.0);
+    // All that was written is taken, so that nothing of it is told again.
+    let last = "span.model_request_start";
+    if !told(&entries).iter().any(|line| line == last) {
+        let is_last =
+            |one: &Told| matches!(one, Told::Entry(entry) if told(&[(*entry).clone()]) == [last]);
+        entries.extend(link.until(is_last).await.0);
+    }
+    volume.took(&link);
     sandbox.kill().await;
     harness_session(&entries)
 }
@@ -22,9 +31,7 @@ async fn lost_in_turn_1(volume: &Volume) -> String {
 async fn second(volume: &Volume, more: Value) -> (Sandbox, Link) {
     let sandbox = Sandbox::start(volume);
     let (mut link, _) = sandbox.accept().await;
-    let mut spec = json!({"is_replacement": true});
-    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    link.hydrate(2, spec).await;
+    link.hydrate(2, volume.replaced(&more)).await;
     (sandbox, link)
 }
 
@@ -50,7 +57,8 @@ async fn a_turn_under_way_is_continued_and_its_prompt_not_given_again() {
 async fn a_turn_that_the_lost_sandbox_never_started_is_given_its_own_prompt() {
     let volume = Volume::new();
     let session = lost_in_turn_1(&volume).await;
-    let (_sandbox, mut link) = second(&volume, json!({"harness_session": session})).await;
+    let more = json!({"harness_session": session});
+    let (_sandbox, mut link) = second(&volume, more).await;
     // The same words as before, but another turn.
     link.start_turn(2, 2, "say working\nsay done").await;
     let (entries, _) = link.until_turn_ends().await;
@@ -63,7 +71,9 @@ async fn a_harness_that_lost_its_state_is_told_the_history_and_the_log_that_it_w
     let volume = Volume::new();
     lost_in_turn_1(&volume).await;
     std::fs::remove_dir_all(volume.path("home/.fake")).unwrap();
-    let more = json!({"harness_session": "fake-gone", "transcript": transcript()});
+    let more = json!({
+        "harness_session": "fake-gone", "transcript": transcript(), "has_unfinished_turn": false,
+    });
     let (_sandbox, mut link) = second(&volume, more).await;
     link.start_turn(1, 2, "say new").await;
     let (entries, _) = link.until_turn_ends().await;
@@ -72,7 +82,7 @@ async fn a_harness_that_lost_its_state_is_told_the_history_and_the_log_that_it_w
         told(&entries)[..2],
         [
             "session",
-            "restored transcript: the harness refused session/load: no such session / \
+            "restored transcript: the harness refused session/resume: no such session / \
              the agent's own memory: what tools gave back, and its thoughts",
         ]
     );
@@ -84,4 +94,67 @@ async fn a_harness_that_lost_its_state_is_told_the_history_and_the_log_that_it_w
     link.start_turn(2, 1, "say newer").await;
     link.until_turn_ends().await;
     assert_eq!(volume.prompts(&session)[1], "say newer");
+}
+
+#[tokio::test]
+async fn the_harness_replays_its_session_only_if_a_turn_is_unfinished() {
+    for (has_unfinished_turn, method) in [(false, "session/resume"), (true, "session/load")] {
+        let volume = Volume::new();
+        let session = lost_in_turn_1(&volume).await;
+        let more = json!({
+            "harness_session": session, "has_unfinished_turn": has_unfinished_turn,
+        });
+        let (_sandbox, mut link) = second(&volume, more).await;
+        link.until_ready().await;
+        assert_eq!(volume.fake_state("taken_up"), [method]);
+    }
+}
+
+#[tokio::test]
+async fn the_first_sandbox_of_a_fork_says_that_the_session_was_forked() {
+    let volume = Volume::new();
+    let session = lost_in_turn_1(&volume).await;
+    let sandbox = Sandbox::start(&volume);
+    let (mut link, _) = sandbox.accept().await;
+    let origin = "sesn_00000000000000000000000000000008";
+    let spec = json!({
+        "is_replacement": true, "harness_session": session,
+        "forked_from": {"session_id": origin, "at_event": 1},
+    });
+    link.hydrate(1, spec).await;
+    link.start_turn(2, 1, "say on").await;
+    let (entries, _) = link.until_turn_ends().await;
+    let told = told(&entries);
+    assert!(told.contains(&"restored native: the session was forked / ".to_owned()), "{told:?}");
+}
+
+#[tokio::test]
+async fn what_the_lost_sandbox_wrote_and_nobody_took_is_told_before_the_next_one_is_ready() {
+    let volume = Volume::new();
+    let sandbox = Sandbox::start(&volume);
+    let (mut link, _) = sandbox.accept().await;
+    link.hydrate(1, json!({})).await;
+    let (mut entries, _) = link.until_ready().await;
+    link.start_turn(1, 1, "tool bash\nhang").await;
+    // What goes up is on disk. The batch with the result is not taken: the platform dies with it, and then the sandbox.
+    let lost = loop {
+        let Body::Journal(journal) = link.next().await else { continue };
+        let batch: Vec<Entry> = journal
+            .entries
+            .iter()
+            .map(|entry| serde_json::from_slice(&entry.body).unwrap())
+            .collect();
+        let batch = told(&batch);
+        if batch.iter().any(|line| line.starts_with("tool_result")) {
+            break batch;
+        }
+        entries.extend(link.take(journal).await);
+    };
+    volume.took(&link);
+    sandbox.kill().await;
+
+    let session = json!({"harness_session": harness_session(&entries)});
+    let (_sandbox, mut link) = second(&volume, session).await;
+    let (entries, _) = link.until_ready().await;
+    assert_eq!(told(&entries)[..lost.len()], lost);
 }

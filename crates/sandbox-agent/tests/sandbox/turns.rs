@@ -2,7 +2,7 @@
 
 use platform_core::journal::Entry;
 use platform_messaging::proto::link::frame::Body;
-use platform_messaging::proto::link::{Preview, Stop, Welcome};
+use platform_messaging::proto::link::{JournalAck, Preview, Stop, Welcome};
 use serde_json::json;
 
 use crate::platform::{Link, SESSION, Sandbox, Told, Volume, prepare, told, turn};
@@ -215,6 +215,60 @@ async fn what_was_not_acknowledged_comes_again_over_the_next_link() {
 }
 
 #[tokio::test]
+async fn a_batch_that_was_acknowledged_in_part_comes_again_from_there() {
+    let volume = Volume::new();
+    let sandbox = Sandbox::start(&volume);
+    let (mut link, _) = sandbox.accept().await;
+    link.hydrate(1, json!({})).await;
+    link.start_turn(1, 1, "tool one\ntool two\nsay three\nhang").await;
+    // While a batch is not acknowledged the next one grows.
+    let mut first = None;
+    loop {
+        match link.next().await {
+            Body::Journal(journal) => first = Some(journal),
+            Body::Preview(Preview { text: Some(_), .. }) => break,
+            _ => {}
+        }
+    }
+    link.take(first.unwrap()).await;
+    let batch = loop {
+        match link.next().await {
+            Body::Journal(journal) if journal.entries.len() > 1 => break journal.entries,
+            Body::Journal(journal) => drop(link.take(journal).await),
+            _ => {}
+        }
+    };
+    link.send(Body::JournalAck(JournalAck { through: batch[0].number })).await;
+    drop(link);
+
+    let (mut link, _) = sandbox.accept().await;
+    link.expect_after(batch[0].number);
+    link.interrupt(1).await;
+    let (entries, _) = link.until_turn_ends().await;
+    assert_eq!(serde_json::to_vec(&entries[0]).unwrap(), batch[1].body);
+    assert_eq!(told(&entries).iter().filter(|line| line.starts_with("ended")).count(), 1);
+}
+
+#[tokio::test]
+async fn a_turn_that_is_interrupted_while_the_harness_is_started_again_ends_at_once() {
+    let volume = Volume::new();
+    let (_sandbox, mut link) = ready(&volume).await;
+    std::fs::write(volume.path("home/.fake/slow"), "").unwrap();
+    link.start_turn(1, 1, "crash 3").await;
+    link.until_turn_ends().await;
+    link.start_turn(2, 1, "say never").await;
+    let asked = std::time::Instant::now();
+    link.interrupt(2).await;
+    let (entries, _) = link.until_turn_ends().await;
+    assert!(asked.elapsed().as_secs_f64() < 2.0, "{:?}", asked.elapsed());
+    assert_eq!(told(&entries), ["ended interrupted"]);
+    std::fs::remove_file(volume.path("home/.fake/slow")).unwrap();
+    link.start_turn(3, 1, "say back").await;
+    let (entries, _) = link.until_turn_ends().await;
+    assert_eq!(told(&entries)[2..], ["message back", USED, "ended end_turn"]);
+}
+
+#[tokio::test]
 async fn a_warm_sandbox_starts_its_harness_once_and_is_ready_at_once() {
     let volume = Volume::new();
     let sandbox = Sandbox::start(&volume);
@@ -259,7 +313,7 @@ async fn a_harness_that_cannot_be_taken_up_again_fails_the_sandbox_after_the_tur
         (
             "harness_failed",
             "the harness ended and could not be taken up again: \
-             the harness refused session/load: no such session"
+             the harness refused session/resume: no such session"
         )
     );
     drop(link);
@@ -296,6 +350,26 @@ async fn a_superseded_sandbox_ends_by_itself() {
     link.send(Body::Welcome(Welcome { superseded: true })).await;
     let (supervise, init) = sandbox.ended().await;
     assert!(supervise.success() && init.success());
+}
+
+#[tokio::test]
+async fn a_superseded_sandbox_writes_nothing_more_to_the_workspace() {
+    let volume = Volume::new();
+    let (sandbox, mut link) = ready(&volume).await;
+    link.start_turn(1, 1, "say on it\nscribble").await;
+    link.until(is_preview).await;
+    let scribbled = volume.path("workspace/scribbled");
+    while !scribbled.exists() {
+        tokio::task::yield_now().await;
+    }
+    let told = std::time::Instant::now();
+    link.send(Body::Welcome(Welcome { superseded: true })).await;
+    let (supervise, _) = sandbox.ended().await;
+    // Sooner than the grace that what ends by itself is given: what scribbles takes no notice of it.
+    assert!(supervise.success() && told.elapsed().as_secs_f64() < 1.5, "{:?}", told.elapsed());
+    let left = std::fs::metadata(&scribbled).unwrap().len();
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    assert_eq!(std::fs::metadata(&scribbled).unwrap().len(), left);
 }
 
 #[tokio::test]

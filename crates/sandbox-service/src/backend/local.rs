@@ -1,6 +1,7 @@
 //! Sandboxes as bubblewrap processes on this machine.
 
 mod disk;
+mod folders;
 pub mod launcher;
 pub mod layout;
 mod leftover;
@@ -13,8 +14,7 @@ mod snapshot;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +26,7 @@ use serde_json::{Value, json};
 
 use super::{BackendError, Ended, Held, SandboxBackend, StartOrder};
 use crate::snapshots::{Kept, SnapshotError, SnapshotLimits};
+use folders::{make_folder, remove_folder, write_private, write_system_files};
 use layout::{Layout, WorkspaceFolders};
 use limits::Limits;
 use room::Rooms;
@@ -302,54 +303,5 @@ impl SandboxBackend for LocalBackend {
 
     fn limits(&self) -> Value {
         json!(self.limits.report())
-    }
-}
-
-fn make_folder(path: &Path, mode: u32, owner: Option<u32>) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(mode).create(path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
-    give_to(path, owner)
-}
-
-fn give_to(path: &Path, owner: Option<u32>) -> io::Result<()> {
-    match owner {
-        Some(user) => chown(path, Some(user), Some(user)),
-        None => Ok(()),
-    }
-}
-
-fn write_private(path: &Path, text: &str, owner: Option<u32>) -> io::Result<()> {
-    use std::io::Write;
-
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    options.open(path)?.write_all(text.as_bytes())?;
-    give_to(path, owner)
-}
-
-/// The few files below `/etc` that programs expect and that must not be the host's own.
-fn write_system_files(layout: &Layout, user: Option<u32>) -> io::Result<()> {
-    let user = user.unwrap_or_else(|| nix::unistd::geteuid().as_raw());
-    make_folder(&layout.system(), 0o755, None)?;
-    let files = [
-        ("passwd", format!("agent:x:{user}:{user}:agent:/home/agent:/bin/bash\n")),
-        ("group", format!("agent:x:{user}:\n")),
-        ("hosts", "127.0.0.1 localhost sandbox\n".to_owned()),
-        ("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n".to_owned()),
-    ];
-    for (name, text) in files {
-        fs::write(layout.system().join(name), text)?;
-    }
-    Ok(())
-}
-
-async fn remove_folder(path: PathBuf) -> Result<(), BackendError> {
-    let removed = tokio::task::spawn_blocking(move || fs::remove_dir_all(path)).await;
-    match removed {
-        Ok(Err(error)) if error.kind() != io::ErrorKind::NotFound => {
-            Err(BackendError::disk("removing a folder")(error))
-        }
-        Ok(_) => Ok(()),
-        Err(failed) => Err(BackendError::disk("removing a folder")(io::Error::other(failed))),
     }
 }

@@ -1,10 +1,11 @@
 //! A sandbox-service with everything around it; the test plays session-service and vault-proxy.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod neighbours;
+mod replica;
+
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::ExitStatus;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,36 +18,25 @@ use platform_core::id::{AgentId, EnvironmentId, SandboxId, SessionId, TeamId};
 use platform_core::sandbox::{Epoch, Sandbox, SandboxState, SessionSpec};
 use platform_core::session::ForkedFrom;
 use platform_core::team::{Retention, Team};
-use platform_messaging::proto::egress::egress_command::Action as EgressAction;
-use platform_messaging::proto::egress::{EgressCommand, EgressReply};
 use platform_messaging::proto::sandbox::sandbox_command::Action as Wish;
 use platform_messaging::proto::sandbox::{ProvisionSandbox, SandboxCommand};
 use platform_messaging::proto::session::session_command::Action;
-use platform_messaging::proto::session::session_reply::Outcome;
-use platform_messaging::proto::session::{
-    Done, JournalAccepted, Refused, SessionCommand, SessionReply,
-};
-use platform_messaging::topology::{Queue, Route, SANDBOX_COMMANDS, kind, sandbox_link};
-use platform_messaging::{Broker, Delivered, Outgoing, Verdict, decode, encode};
-use platform_runtime::clock::{SystemClock, SystemIds};
-use platform_runtime::lifecycle::{Shutdown, Tasks};
+use platform_messaging::proto::session::Refused;
+use platform_messaging::topology::{Route, SANDBOX_COMMANDS, kind, sandbox_link};
+use platform_messaging::{Broker, Delivered, Outgoing, Verdict, encode};
+use platform_runtime::clock::SystemClock;
 use platform_storage::{Database, PooledConnection, sandbox as rows, team};
-use sandbox_service::admission::AdmissionSettings;
 use sandbox_service::backend::local::layout::Layout;
-use sandbox_service::backend::local::{LocalBackend, LocalSettings};
-use sandbox_service::figures::Figures;
-use sandbox_service::link::replica::Replica;
-use sandbox_service::loops;
-use sandbox_service::manifests::Manifests;
-use sandbox_service::service::{Parts, Service};
+use sandbox_service::service::Service;
 use secrecy::SecretString;
 use tempfile::TempDir;
 use test_support::{TestBroker, TestDatabase};
-use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
-const MANIFEST: &str = "name = \"fake\"\nversion = \"1\"\ndescription = \"\"\nprotocol = \"acp\"\ncommand = [\"fake\"]\ncan_start_warm = true\n";
+use neighbours::{Heard, play_session_service, play_vault_proxy};
+pub use replica::{Process, Running, host};
+use replica::{make_files, start_service};
 
 /// A word that nothing but a session's own content has.
 pub const PLANTED: &str = "planted-7d1f0c";
@@ -56,16 +46,6 @@ pub const PLANTED: &str = "planted-7d1f0c";
 pub struct Limits {
     pub max_running: Option<usize>,
     pub warm_pool_size: u32,
-}
-
-/// What session-service heard and how it answers.
-#[derive(Default)]
-struct Heard {
-    journal_refusal: Option<Refused>,
-    startups: HashMap<SessionId, Vec<(String, String)>>,
-    others: BTreeMap<SessionId, Vec<Action>>,
-    closed_egress: BTreeSet<String>,
-    is_egress_away: bool,
 }
 
 pub struct House {
@@ -84,24 +64,6 @@ pub struct House {
     first: Option<Running>,
     test_database: TestDatabase,
     test_broker: TestBroker,
-}
-
-/// A replica in this process.
-pub struct Running {
-    pub service: Arc<Service>,
-    shutdown: Shutdown,
-    tasks: Tasks,
-}
-
-impl Running {
-    /// Ends it as it would be upgraded.
-    pub async fn end(self) {
-        self.shutdown.request();
-        let Self { service, tasks, .. } = self;
-        assert_eq!(tasks.drain(Duration::from_secs(20)).await, Vec::<&str>::new());
-        // With the last of it the replica counts as gone.
-        drop(service);
-    }
 }
 
 impl Drop for House {
@@ -183,24 +145,7 @@ impl House {
 
     /// Another replica on the same machine, as a process of its own.
     pub fn start_process(&self) -> Process {
-        let folder = |name: &str| self.folder.path().join(name);
-        let child = Command::new(env!("CARGO_BIN_EXE_sandbox-service"))
-            .env("DATABASE_URL", self.test_database.url())
-            .env("AMQP_URL", self.test_broker.url())
-            .env("SANDBOX_BACKEND", "local")
-            .env("LAP__HTTP__PORT", "0")
-            .env("LAP__LOG__FILTER", "warn")
-            .env("LAP__SANDBOX__DATA_DIR", folder("data"))
-            .env("LAP__SANDBOX__AGENT_BINARY", folder("agent"))
-            .env("LAP__SANDBOX__HARNESS_DIR", folder("manifests"))
-            .env("LAP__SANDBOX__HARNESS_INSTALL_DIR", folder("installs"))
-            .env("LAP__SANDBOX__EXPECTED_MEMORY_MIB", "1")
-            .env("LAP__SANDBOX__RESERVED_MEMORY_MIB", "0")
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let pid = child.id().unwrap();
-        Process { child, pid }
+        Process::start(&self.folder, self.test_database.url(), self.test_broker.url())
     }
 
     /// Waits until the replica with this process takes links, and answers its socket.
@@ -216,6 +161,17 @@ impl House {
             }
             tokio::task::yield_now().await;
         }
+    }
+
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
+    pub async fn somebody_waits_for_a_lock(&self) -> bool {
+        let client = self.test_database.connect().await.unwrap();
+        let waiting = "select from pg_locks where locktype = 'advisory' and not granted
+            and database = (select oid from pg_database where datname = current_database())";
+        !client.query(waiting, &[]).await.unwrap().is_empty()
     }
 
     /// Cuts the connection to the broker, which lists it only a while after it was made.
@@ -529,130 +485,4 @@ impl House {
         queue.bind(route.exchange, &route.routing_key).await.unwrap();
         receiver
     }
-}
-
-/// A replica as a process of its own.
-pub struct Process {
-    child: Child,
-    pid: u32,
-}
-
-impl Process {
-    pub fn signal(&self, signal: Signal) {
-        let pid = nix::unistd::Pid::from_raw(self.pid.try_into().unwrap());
-        nix::sys::signal::kill(pid, signal).unwrap();
-    }
-
-    pub async fn exit(mut self) -> ExitStatus {
-        self.child.wait().await.unwrap()
-    }
-}
-
-/// What `gethostname` says, so that replicas in this process and in others are on the same machine.
-pub fn host() -> String {
-    nix::unistd::gethostname().unwrap().into_string().unwrap()
-}
-
-fn start_service(
-    folder: &TempDir,
-    limits: Limits,
-    database: &Database,
-    broker: &Broker,
-) -> Running {
-    let settings = LocalSettings {
-        data: folder.path().join("data"),
-        agent_binary: folder.path().join("agent"),
-        harness_installs: folder.path().join("installs"),
-        launcher: PathBuf::from(env!("CARGO_BIN_EXE_sandbox-service")),
-        user: nix::unistd::geteuid().is_root().then_some(64_999),
-    };
-    let backend = LocalBackend::open(settings).unwrap();
-    let shutdown = Shutdown::new();
-    let tasks = Tasks::new(shutdown.clone());
-    let (layout, unique) = (backend.layout(), Uuid::now_v7().simple().to_string());
-    let replica = Replica::announce(layout.links(), layout.replicas(), &unique).unwrap();
-    let listener = replica.listen(backend.user()).unwrap();
-    let service = Service::new(Parts {
-        database: database.clone(),
-        broker: broker.clone(),
-        backend: Arc::new(backend),
-        clock: Arc::new(SystemClock),
-        ids: Arc::new(SystemIds),
-        host: host(),
-        replica,
-        manifests: Manifests::in_folder(folder.path().join("manifests")),
-        admission: AdmissionSettings {
-            expected_memory_mib: 1,
-            reserved_memory_mib: 0,
-            max_running: limits.max_running,
-            parallel_starts: 2,
-        },
-        leftover_grace: Duration::from_mins(5),
-        figures: Figures::default(),
-        tasks: tasks.clone(),
-        shutdown: shutdown.token(),
-    });
-    loops::spawn_all(&service, listener);
-    Running { service, shutdown, tasks }
-}
-
-fn make_files(folder: &TempDir) {
-    let agent = folder.path().join("agent");
-    fs::write(&agent, "#!/bin/sh\ntrap 'exit 0' TERM\nsleep 600 & wait\n").unwrap();
-    fs::set_permissions(&agent, fs::Permissions::from_mode(0o755)).unwrap();
-    fs::create_dir_all(folder.path().join("installs/fake-1")).unwrap();
-    fs::create_dir_all(folder.path().join("manifests/fake")).unwrap();
-    fs::write(folder.path().join("manifests/fake/harness.toml"), MANIFEST).unwrap();
-}
-
-fn play_session_service(broker: &Broker, heard: Arc<Mutex<Heard>>, news: watch::Sender<u64>) {
-    let broker = broker.clone();
-    tokio::spawn(async move {
-        let handler = move |message: platform_messaging::Incoming| {
-            let command: SessionCommand = decode(&message.body).unwrap();
-            let outcome = take_note(&heard, command);
-            news.send_modify(|count| *count += 1);
-            async move { Verdict::Answer(encode(&SessionReply { outcome: Some(outcome) })) }
-        };
-        let end = tokio_util::sync::CancellationToken::new();
-        broker.consume(Queue::SESSION_COMMANDS, 10, 1, end, handler).await;
-    });
-}
-
-fn take_note(heard: &Mutex<Heard>, command: SessionCommand) -> Outcome {
-    let mut heard = heard.lock().unwrap();
-    let session = command.session_id.parse().unwrap();
-    let action = command.action.unwrap();
-    if let Action::ReportStartup(startup) = action {
-        heard.startups.entry(session).or_default().push((startup.phase, startup.detail));
-        return Outcome::Done(Done {});
-    }
-    let outcome = match (&action, &heard.journal_refusal) {
-        (Action::AppendJournal(_), Some(refused)) => Outcome::Refused(refused.clone()),
-        (Action::AppendJournal(batch), None) => {
-            let through = batch.entries.last().map_or(0, |entry| entry.number);
-            Outcome::JournalAccepted(JournalAccepted { through })
-        }
-        _ => Outcome::Done(Done {}),
-    };
-    heard.others.entry(session).or_default().push(action);
-    outcome
-}
-
-fn play_vault_proxy(broker: &Broker, heard: Arc<Mutex<Heard>>, news: watch::Sender<u64>) {
-    let broker = broker.clone();
-    tokio::spawn(async move {
-        let handler = move |message: platform_messaging::Incoming| {
-            let command: EgressCommand = decode(&message.body).unwrap();
-            if let Some(EgressAction::Close(_)) = command.action {
-                heard.lock().unwrap().closed_egress.insert(command.sandbox_id);
-                news.send_modify(|count| *count += 1);
-            }
-            let reply = EgressReply::default();
-            let is_away = heard.lock().unwrap().is_egress_away;
-            async move { if is_away { Verdict::Done } else { Verdict::Answer(encode(&reply)) } }
-        };
-        let end = tokio_util::sync::CancellationToken::new();
-        broker.consume(Queue::EGRESS_COMMANDS, 10, 1, end, handler).await;
-    });
 }

@@ -10,7 +10,7 @@ use platform_messaging::proto::link::{Entry, Journal};
 use platform_messaging::proto::sandbox::StartTurn;
 use platform_messaging::proto::sandbox::sandbox_command::Action as Wish;
 use platform_messaging::proto::session::session_command::Action;
-use platform_storage::sandbox as rows;
+use platform_storage::{StorageError, sandbox as rows};
 use uuid::Uuid;
 
 use crate::agent::Agent;
@@ -160,6 +160,22 @@ async fn two_replicas_together_start_no_more_than_fit() {
     let running = living.iter().filter(|row| row.state != SandboxState::Queued).count();
     assert!(running <= 3, "{running}");
     beside.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_starts_while_another_replica_decides_what_does() {
+    let mut house = House::build(Limits::default()).await;
+    let session = session();
+    let deciding = house.database().transaction(async |connection| {
+        rows::lock_host(connection, &host()).await?;
+        house.provision(session, 1).await;
+        while !house.somebody_waits_for_a_lock().await {
+            assert!(!house.phases(session).contains(&"claimed".to_owned()), "it did not wait");
+        }
+        Ok::<_, StorageError>(())
+    });
+    deciding.await.unwrap();
+    house.startup(session, "booting").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

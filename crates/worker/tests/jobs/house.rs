@@ -142,6 +142,7 @@ impl House {
             journal_through: 0,
             usage: Usage::default(),
             forked_from: None,
+            former_journal: None,
             created_at: at(0),
             updated_at: at(0),
             idle_since: Some(at(0)),

@@ -7,6 +7,7 @@ use platform_core::harness::Manifest;
 
 use super::words::{self, UnknownWord, Words};
 use super::{HarnessError, Places};
+use crate::supervise::policy::Policy;
 use crate::supervise::room::Room;
 
 /// What decides how a harness is started.
@@ -16,6 +17,7 @@ pub(in crate::supervise) struct Launch {
     pub(in crate::supervise) model: String,
     pub(in crate::supervise) models: Vec<String>,
     pub(in crate::supervise) system: String,
+    pub(in crate::supervise) policy: Policy,
     /// Variables of the session; those of the manifest go before them.
     pub(in crate::supervise) environment: BTreeMap<String, String>,
 }

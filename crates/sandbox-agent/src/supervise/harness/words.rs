@@ -97,6 +97,7 @@ pub(super) mod tests {
     use std::path::PathBuf;
 
     use super::*;
+    use crate::supervise::policy::Policy;
 
     pub(in crate::supervise::harness) fn opencode() -> Launch {
         let manifest = include_str!("../../../../../harnesses/opencode/harness.toml");
@@ -105,6 +106,7 @@ pub(super) mod tests {
             model: "claude \"new\"".to_owned(),
             models: vec!["demo".to_owned()],
             system: "say {{home}}".to_owned(),
+            policy: Policy::default(),
             environment: BTreeMap::new(),
         }
     }

@@ -1,41 +1,107 @@
-//! The journal's files, one per epoch: append-only records of length, checksum and bytes.
+//! The journal's files, one per epoch: append-only records of length, checksum and bytes. What the platform has may be cut off at the
+//! beginning; then the first record says what there was.
 
-use std::collections::HashSet;
+mod record;
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use platform_core::id::TurnId;
-use platform_core::journal::Entry;
-use platform_core::sandbox::Epoch;
+use platform_core::sandbox::{Epoch, JournalMark};
+use serde::{Deserialize, Serialize};
 
-/// Journals of this many epochs before the current one are kept: as many as a turn may be taken up again, and one more.
-const EPOCHS_KEPT: u64 = platform_core::turn::MAX_RETAKES as u64 + 1;
+pub(super) use self::record::Record;
+use self::record::{ended_turn, size, split_record, started_turn, write_record};
 
-/// Length and CRC-32 of the bytes that follow, both 32-bit big endian.
-const HEADER: usize = 8;
+/// This many journals before the current one are kept: as many as a turn may be taken up again, and one more.
+const KEPT: usize = platform_core::turn::MAX_RETAKES as usize + 1;
 
-/// The bytes of one record.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Record(pub(super) Vec<u8>);
+/// What is known of the entries that were cut off.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Cut {
+    /// The number of the last of them.
+    pub(super) through: u64,
+    /// Turns that were started and not ended.
+    started: HashSet<TurnId>,
+    pub(super) ended: HashSet<TurnId>,
+}
 
 pub(super) struct JournalFile {
+    path: PathBuf,
     file: File,
+    cut: Cut,
+    /// Where the entries begin, and where each of them ends.
+    begin: u64,
+    ends: VecDeque<u64>,
+}
+
+impl Cut {
+    fn take(&mut self, record: &Record) {
+        if let Some(turn) = started_turn(record) {
+            self.started.insert(turn);
+        }
+        if let Some(turn) = ended_turn(record) {
+            self.started.remove(&turn);
+            self.ended.insert(turn);
+        }
+    }
 }
 
 impl JournalFile {
-    /// Opens or creates the journal of `epoch` and answers the records it has. A record that a crash left half written is cut off: it
-    /// was told to nobody.
-    pub(super) fn open(folder: &Path, epoch: Epoch) -> io::Result<(Self, Vec<Record>)> {
+    /// Opens the journal of `epoch` and answers what was cut off, and the entries that follow. A new one begins with these entries. A
+    /// record that a crash left half written is cut off as well: it was told to nobody.
+    pub(super) fn open(
+        folder: &Path,
+        epoch: Epoch,
+        tail: &[Record],
+    ) -> io::Result<(Self, Cut, Vec<Record>)> {
         let path = folder.join(name(epoch));
-        let mut options = OpenOptions::new();
-        let mut file = options.read(true).write(true).create(true).truncate(false).open(path)?;
-        let (records, whole) = read_records(&mut file)?;
+        if !fs::exists(&path)? {
+            let mut bytes = Vec::new();
+            for record in tail {
+                record.write(&mut bytes)?;
+            }
+            replace(&path, &bytes)?;
+        }
+        let mut file = OpenOptions::new().read(true).write(true).open(&path)?;
+        let (cut, records, whole) = read_records(&mut file)?;
         file.set_len(whole)?;
         file.seek(SeekFrom::Start(whole))?;
-        // The file's name must survive a crash as well.
-        File::open(folder)?.sync_all()?;
-        Ok((Self { file }, records))
+        let sizes = records.iter().map(Record::size).sum::<u64>();
+        let begin = whole.saturating_sub(sizes);
+        let ends = ends(begin, &records);
+        Ok((Self { path, file, cut: cut.clone(), begin, ends }, cut, records))
+    }
+
+    /// Cuts off the entries up to this number, which the platform has, if that frees at least so many bytes.
+    pub(super) fn cut(&mut self, through: u64, at_least: u64) -> io::Result<()> {
+        let count = through.saturating_sub(self.cut.through);
+        let Some(last) = count.checked_sub(1).and_then(|last| usize::try_from(last).ok()) else {
+            return Ok(());
+        };
+        match self.ends.get(last) {
+            Some(end) if end - self.begin >= at_least => {}
+            Some(_) | None => return Ok(()),
+        }
+        self.file.seek(SeekFrom::Start(0))?;
+        let (mut cut, mut records, _) = read_records(&mut self.file)?;
+        for record in records.drain(..=last) {
+            cut.take(&record);
+            cut.through += 1;
+        }
+        let head = Record(serde_json::to_vec(&cut).map_err(io::Error::other)?);
+        let mut bytes = Vec::new();
+        for record in std::iter::once(&head).chain(&records) {
+            record.write(&mut bytes)?;
+        }
+        let file = replace(&self.path, &bytes)?;
+        self.begin = head.size();
+        self.ends = ends(self.begin, &records);
+        (self.file, self.cut) = (file, cut);
+        Ok(())
     }
 
     /// Writes the records one after the other and returns when the disk has them.
@@ -44,44 +110,87 @@ impl JournalFile {
         bodies: impl Iterator<Item = &'body [u8]>,
     ) -> io::Result<()> {
         let mut bytes = Vec::new();
+        let mut end = self.ends.back().copied().unwrap_or(self.begin);
+        let mut ends = Vec::new();
         for body in bodies {
-            let length = u32::try_from(body.len()).map_err(io::Error::other)?;
-            bytes.extend_from_slice(&length.to_be_bytes());
-            bytes.extend_from_slice(&crc32fast::hash(body).to_be_bytes());
-            bytes.extend_from_slice(body);
+            write_record(body, &mut bytes)?;
+            end += size(body);
+            ends.push(end);
         }
         self.file.write_all(&bytes)?;
-        self.file.sync_data()
+        self.file.sync_data()?;
+        self.ends.extend(ends);
+        Ok(())
     }
 }
 
-/// The turns that journals before `epoch` say were started; `None` without any such journal. Very old ones are removed.
-pub(super) fn turns_started_before(
+/// Writes a file as a whole, in place of one that is there: a crash leaves either. It is open behind its end.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<File> {
+    let beside = path.with_extension("new");
+    let mut options = OpenOptions::new();
+    let mut file = options.read(true).write(true).create(true).truncate(true).open(&beside)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&beside, path)?;
+    // The name must survive a crash as well.
+    File::open(path.parent().unwrap_or(path))?.sync_all()?;
+    Ok(file)
+}
+
+fn ends(begin: u64, records: &[Record]) -> VecDeque<u64> {
+    let mut end = begin;
+    let ends = records.iter().map(|record| {
+        end += record.size();
+        end
+    });
+    ends.collect()
+}
+
+/// What the journals before `epoch` say.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Earlier {
+    /// The turns that were started; `None` without any such journal.
+    pub(super) started: Option<HashSet<TurnId>>,
+    /// What the last of them wrote and the platform has not taken, as `taken` says. Each journal begins with what its predecessor left,
+    /// so it is all there is.
+    pub(super) tail: Vec<Record>,
+}
+
+/// Reads the earlier journals, and removes very old ones.
+pub(super) fn earlier(
     folder: &Path,
     epoch: Epoch,
-) -> io::Result<Option<HashSet<TurnId>>> {
-    let mut turns = None;
+    taken: Option<JournalMark>,
+) -> io::Result<Earlier> {
+    let mut journals = BTreeMap::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        let Some(earlier) = epoch_of(&entry.file_name().to_string_lossy()) else { continue };
-        if earlier >= epoch {
+        let of = epoch_of(&entry.file_name().to_string_lossy()).filter(|of| *of < epoch);
+        if let Some(of) = of {
+            journals.insert(of, entry.path());
+        }
+    }
+    let mut earlier = Earlier::default();
+    for (age, (of, path)) in journals.into_iter().rev().enumerate() {
+        if age >= KEPT {
+            fs::remove_file(path)?;
             continue;
         }
-        if earlier.0.saturating_add(EPOCHS_KEPT) < epoch.0 {
-            fs::remove_file(entry.path())?;
-            continue;
+        let (cut, records, _) = read_records(&mut File::open(path)?)?;
+        let started = cut.started.into_iter().chain(records.iter().filter_map(started_turn));
+        earlier.started.get_or_insert_with(HashSet::new).extend(started);
+        if age == 0 {
+            let through = match taken {
+                Some(taken) if taken.epoch == of => taken.through,
+                Some(taken) if taken.epoch > of => u64::MAX,
+                Some(_) | None => 0,
+            };
+            let through = through.saturating_sub(cut.through);
+            let through = usize::try_from(through).unwrap_or(usize::MAX);
+            earlier.tail = records.into_iter().skip(through).collect();
         }
-        let (records, _) = read_records(&mut File::open(entry.path())?)?;
-        turns.get_or_insert_with(HashSet::new).extend(records.iter().filter_map(started_turn));
     }
-    Ok(turns)
-}
-
-fn started_turn(record: &Record) -> Option<TurnId> {
-    match serde_json::from_slice(&record.0).ok()? {
-        Entry::TurnStarted { turn_id } => Some(turn_id),
-        Entry::TurnEnded { .. } | Entry::Event { .. } | Entry::HarnessSession { .. } => None,
-    }
+    Ok(earlier)
 }
 
 fn name(epoch: Epoch) -> String {
@@ -92,8 +201,8 @@ fn epoch_of(name: &str) -> Option<Epoch> {
     name.strip_prefix("journal-")?.strip_suffix(".log")?.parse().ok().map(Epoch)
 }
 
-/// The whole records from the start, and where the last of them ends.
-fn read_records(file: &mut File) -> io::Result<(Vec<Record>, u64)> {
+/// What was cut off, the whole entries that follow, and where the last of them ends.
+fn read_records(file: &mut File) -> io::Result<(Cut, Vec<Record>, u64)> {
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
     let mut records = Vec::new();
@@ -103,25 +212,39 @@ fn read_records(file: &mut File) -> io::Result<(Vec<Record>, u64)> {
         rest = after;
     }
     let whole = u64::try_from(bytes.len() - rest.len()).map_err(io::Error::other)?;
-    Ok((records, whole))
-}
-
-/// The first record's bytes and what comes after it, unless it is not whole.
-fn split_record(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (header, rest) = bytes.split_at_checked(HEADER)?;
-    let (length, checksum) = header.split_at_checked(4)?;
-    let length = u32::from_be_bytes(length.try_into().ok()?);
-    let checksum = u32::from_be_bytes(checksum.try_into().ok()?);
-    let (body, after) = rest.split_at_checked(usize::try_from(length).ok()?)?;
-    (crc32fast::hash(body) == checksum).then_some((body, after))
+    let cut = records.first().and_then(|record| serde_json::from_slice::<Cut>(&record.0).ok());
+    if cut.is_some() {
+        records.remove(0);
+    }
+    Ok((cut.unwrap_or_default(), records, whole))
 }
 
 #[cfg(test)]
 mod tests {
+    use platform_core::id::Id;
+    use platform_core::journal::Entry;
+    use platform_core::turn::StopReason;
+    use uuid::Uuid;
+
+    use super::record::HEADER;
     use super::*;
 
     fn open(folder: &Path) -> (JournalFile, Vec<Record>) {
-        JournalFile::open(folder, Epoch(1)).unwrap()
+        let (file, _, records) = JournalFile::open(folder, Epoch(1), &[]).unwrap();
+        (file, records)
+    }
+
+    fn turn(number: u128) -> TurnId {
+        Id::from_uuid(Uuid::from_u128(number))
+    }
+
+    fn started(number: u128) -> Vec<u8> {
+        serde_json::to_vec(&Entry::TurnStarted { turn_id: turn(number) }).unwrap()
+    }
+
+    fn ended(number: u128) -> Vec<u8> {
+        let (turn_id, stop_reason) = (turn(number), StopReason::EndTurn);
+        serde_json::to_vec(&Entry::TurnEnded { turn_id, stop_reason, message: None }).unwrap()
     }
 
     fn records(bodies: &[&[u8]]) -> Vec<Record> {
@@ -166,12 +289,45 @@ mod tests {
     }
 
     #[test]
+    fn what_is_cut_off_is_gone_but_its_turns_and_the_numbers_of_the_rest_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut file, _) = open(folder.path());
+        let bodies = [started(1), ended(1), started(2), b"four".to_vec(), b"five".to_vec()];
+        file.append(bodies.iter().map(Vec::as_slice)).unwrap();
+        file.cut(3, 1).unwrap();
+        file.append([&b"six"[..]].into_iter()).unwrap();
+        file.cut(4, 1).unwrap();
+        file.append([&b"seven"[..]].into_iter()).unwrap();
+
+        let (_, cut, kept) = JournalFile::open(folder.path(), Epoch(1), &[]).unwrap();
+        assert_eq!(cut.through, 4);
+        assert_eq!(cut.ended, HashSet::from([turn(1)]));
+        assert_eq!(kept, records(&[b"five", b"six", b"seven"]));
+        let taken = Some(JournalMark { epoch: Epoch(1), through: 5 });
+        let earlier = earlier(folder.path(), Epoch(2), taken).unwrap();
+        assert_eq!(earlier.started, Some(HashSet::from([turn(2)])));
+        assert_eq!(earlier.tail, records(&[b"six", b"seven"]));
+    }
+
+    #[test]
+    fn nothing_is_cut_off_for_too_little_or_that_is_not_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut file, _) = open(folder.path());
+        file.append([&b"one"[..], b"two"].into_iter()).unwrap();
+        file.cut(1, 100).unwrap();
+        file.cut(0, 0).unwrap();
+        file.cut(9, 0).unwrap();
+        assert_eq!(open(folder.path()).1, records(&[b"one", b"two"]));
+    }
+
+    #[test]
     fn journals_too_old_to_matter_are_removed() {
         let folder = tempfile::tempdir().unwrap();
         for epoch in 1..=8 {
-            JournalFile::open(folder.path(), Epoch(epoch)).unwrap();
+            JournalFile::open(folder.path(), Epoch(epoch), &[]).unwrap();
         }
-        assert_eq!(turns_started_before(folder.path(), Epoch(9)).unwrap(), Some(HashSet::new()));
+        let earlier = earlier(folder.path(), Epoch(9), None).unwrap();
+        assert_eq!(earlier.started, Some(HashSet::new()));
         let mut left: Vec<_> = fs::read_dir(folder.path())
             .unwrap()
             .filter_map(|entry| epoch_of(&entry.unwrap().file_name().to_string_lossy()))

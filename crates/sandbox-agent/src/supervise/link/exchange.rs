@@ -40,6 +40,7 @@ pub(super) struct Backlog {
     under_way: Option<u64>,
     /// Nothing more will be written.
     is_complete: bool,
+    acknowledged: watch::Sender<u64>,
 }
 
 pub(super) struct Exchange<'link> {
@@ -160,6 +161,7 @@ impl Exchange<'_> {
             Body::Hydrate(frame) => self.command(socket, frame.try_into()).await,
             Body::StartTurn(frame) => self.command(socket, frame.try_into()).await,
             Body::InterruptTurn(frame) => self.command(socket, frame.try_into()).await,
+            Body::AnswerAction(frame) => self.command(socket, frame.try_into()).await,
             Body::Welcome(_)
             | Body::Hello(_)
             | Body::Startup(_)
@@ -194,6 +196,11 @@ impl Exchange<'_> {
 impl Backlog {
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// The number of the last entry that is acknowledged, as it rises.
+    pub(super) fn acknowledged(&self) -> watch::Receiver<u64> {
+        self.acknowledged.subscribe()
     }
 
     pub(super) fn written_through(&self) -> u64 {
@@ -242,6 +249,7 @@ impl Backlog {
     fn acknowledge(&mut self, through: u64) {
         while let Some(entry) = self.entries.pop_front_if(|entry| entry.number <= through) {
             self.bytes -= entry.body.len();
+            self.acknowledged.send_replace(entry.number);
         }
         if self.under_way.is_some_and(|last| last <= through) {
             self.under_way = None;

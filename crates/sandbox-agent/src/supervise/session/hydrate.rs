@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use platform_core::journal::Entry;
-use platform_core::sandbox::StartupPhase;
+use platform_core::sandbox::{Epoch, StartupPhase};
 use platform_core::session::EventBody;
 
 use super::{Session, Supervision};
@@ -11,6 +11,7 @@ use crate::supervise::command::{Hydration, Preparation};
 use crate::supervise::failure::Failure;
 use crate::supervise::harness::{Harness, HarnessError, Launch, OpenSession};
 use crate::supervise::journal::Journal;
+use crate::supervise::policy::Policy;
 
 /// A harness that was started before the session was known, with a session of its own already open.
 pub(super) struct Warm {
@@ -42,12 +43,12 @@ impl Supervision {
             return Ok(None);
         };
         self.link.startup(StartupPhase::StartingHarness, "").await;
-        let (system, environment) = (String::new(), BTreeMap::new());
-        let launch = Launch { manifest, model, models, system, environment };
+        let (system, policy, environment) = (String::new(), Policy::default(), BTreeMap::new());
+        let launch = Launch { manifest, model, models, system, policy, environment };
         let warm = async {
             launch.write_files(&self.room, &self.places).await?;
             let mut harness = Harness::start(&launch, &self.room, &self.places).await?;
-            let open = harness.new_session(&self.places.workspace).await?;
+            let open = harness.new_session(&launch, &self.room, &self.places).await?;
             Ok(Warm { harness, open, launch })
         };
         warm.await.map(Some).map_err(Failure::Start)
@@ -65,17 +66,22 @@ impl Supervision {
         });
         tracing::info!(session.id = %session_id, session.epoch = %epoch, "hydrated");
         self.link.startup(StartupPhase::PreparingWorkspace, "").await;
-        let (journal, past) = Journal::open(&self.journals, epoch, self.written.clone())?;
+        let taken = spec.former_journal;
+        let (written, acknowledged) = (self.written.clone(), self.link.acknowledged());
+        let (journal, past) = Journal::open(&self.journals, epoch, taken, written, acknowledged)?;
         let definition = spec.agent.definition;
         let launch = Launch {
             manifest,
             model: definition.model.id,
             models,
             system: definition.system.unwrap_or_default(),
+            policy: Policy::new(definition.tools),
             environment: spec.environment,
         };
-        let former = spec.harness_session.as_deref();
-        let restored = self.restore(&launch, former, warm).await.map_err(Failure::Start)?;
+        self.tools.offer(&launch.policy);
+        let former = past.harness_session.as_deref().or(spec.harness_session.as_deref());
+        let replay = spec.has_unfinished_turn;
+        let restored = self.restore(&launch, former, replay, warm).await.map_err(Failure::Start)?;
         let Restored { harness, open, memory } = restored;
 
         let mut session = Session {
@@ -96,9 +102,12 @@ impl Supervision {
         let had_memory = spec.is_replacement && (former.is_some() || !spec.transcript.is_empty());
         if had_memory {
             session.history = memory.history_needed(spec.transcript);
-            let restored = memory.as_event(&session);
+            let is_fork = spec.forked_from.is_some() && epoch == Epoch(1);
+            let restored = memory.as_event(&session, is_fork);
             session.event(&*self.ids, None, restored).await?;
         }
+        // Whether its turn goes on depends on what the sandbox before could not tell.
+        self.link.until_acknowledged(past.kept).await;
         self.link.stand(|standing| standing.harness_ready = true);
         self.link.startup(StartupPhase::Ready, "").await;
         Ok(session)
@@ -109,6 +118,7 @@ impl Supervision {
         &self,
         launch: &Launch,
         former: Option<&str>,
+        needs_replay: bool,
         warm: Option<Warm>,
     ) -> Result<Restored, HarnessError> {
         let (room, places) = (&self.room, &self.places);
@@ -135,7 +145,7 @@ impl Supervision {
         let mut memory = Memory::Fresh;
         let mut loaded = None;
         if let Some(former) = former {
-            match harness.load_session(former, &places.workspace).await {
+            match harness.take_up_session(former, needs_replay, launch, room, places).await {
                 Ok(open) => {
                     memory = Memory::Native;
                     loaded = Some(open);
@@ -145,9 +155,9 @@ impl Supervision {
         }
         let open = match loaded {
             Some(open) => open,
-            None => harness.new_session(&places.workspace).await?,
+            None => harness.new_session(launch, room, places).await?,
         };
-        harness.choose_model(&open, &launch.model_name()?).await?;
+        harness.prepare_session(&open, launch).await?;
         Ok(Restored { harness, open, memory })
     }
 }
@@ -157,8 +167,13 @@ async fn adopt(
     launch: &Launch,
     supervision: &Supervision,
 ) -> Result<(Harness, OpenSession), HarnessError> {
-    launch.write_instructions(&supervision.room, &supervision.places).await?;
-    warm.harness.choose_model(&warm.open, &launch.model_name()?).await?;
+    let (room, places) = (&supervision.room, &supervision.places);
+    launch.write_instructions(room, places).await?;
+    if launch.policy.custom_tools().next().is_some() {
+        // A session learns of the client's tools when it begins.
+        warm.open = warm.harness.new_session(launch, room, places).await?;
+    }
+    warm.harness.prepare_session(&warm.open, launch).await?;
     Ok((warm.harness, warm.open))
 }
 
@@ -183,7 +198,7 @@ impl Memory {
     }
 
     /// So that amnesia is never silent.
-    fn as_event(&self, session: &Session) -> EventBody {
+    fn as_event(&self, session: &Session, is_fork: bool) -> EventBody {
         let (mode, dropped) = match self {
             Self::Native => ("native", ""),
             Self::Fresh | Self::Lost(_) if session.history.is_empty() => {
@@ -194,6 +209,8 @@ impl Memory {
             }
         };
         let reason = match self {
+            Self::Lost(reason) if is_fork => format!("the session was forked, and {reason}"),
+            Self::Native | Self::Fresh if is_fork => "the session was forked".to_owned(),
             Self::Native => "the sandbox was replaced".to_owned(),
             Self::Fresh => "the agent had no session of its own yet".to_owned(),
             Self::Lost(reason) => reason.clone(),

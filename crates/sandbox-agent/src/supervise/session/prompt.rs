@@ -2,37 +2,36 @@
 
 use std::fmt::Write;
 
+use platform_core::id::TurnId;
 use platform_core::sandbox::TranscriptItem;
 use platform_core::session::ContentBlock;
 use serde_json::{Value, json};
 
-/// Given in place of a prompt that the agent already has. It is marked as not the user's words: agents know this tag.
-const CONTINUATION: &str = "<system-reminder>\nYour sandbox was replaced while you were working on the last message. \
-The files are as you left them, but every process that ran is gone, and a tool call that has no result may or may not have taken effect. \
-Look before you repeat anything, then continue the work where it stopped.\n</system-reminder>";
+use super::reminder;
 
-/// The prompt as blocks of the protocol, after the history if the agent has lost it.
+/// The prompt as blocks of the protocol, after the history if the agent has lost it, and after what a reminder has to say.
 pub(super) fn compose(
     prompt: &[ContentBlock],
     history: &[TranscriptItem],
+    reminder: Option<String>,
     takes_images: bool,
 ) -> Vec<Value> {
     let history = without_prompt(history, prompt);
     let history = (!history.is_empty()).then(|| text(as_history(history)));
-    history.into_iter().chain(prompt.iter().map(|block| as_block(block, takes_images))).collect()
+    let before = history.into_iter().chain(reminder.map(text));
+    before.chain(prompt.iter().map(|block| as_block(block, takes_images))).collect()
 }
 
-pub(super) fn continuation() -> Vec<Value> {
-    vec![text(CONTINUATION)]
-}
-
-/// Whether the last message that the harness remembers is this prompt, or the word to go on with it. White space does not count:
+/// Whether the last message that the harness remembers is this turn's prompt, or a reminder of this turn. White space does not count:
 /// harnesses join the parts of a message in their own ways.
-pub(super) fn is_known(prompt: &[ContentBlock], last_message: &str) -> bool {
+pub(super) fn is_known(turn: TurnId, prompt: &[ContentBlock], last_message: &str) -> bool {
+    ends_with(prompt, last_message) || reminder::is_of(turn, last_message)
+}
+
+fn ends_with(prompt: &[ContentBlock], message: &str) -> bool {
     let words = |text: &str| text.split_whitespace().collect::<String>();
     let prompt: String = prompt.iter().filter_map(ContentBlock::as_text).map(words).collect();
-    let last = words(last_message);
-    last.ends_with(&prompt) || last == words(CONTINUATION)
+    words(message).ends_with(&prompt)
 }
 
 /// A turn that is taken up again has its prompt in the record already; there it would be called dealt with.
@@ -41,7 +40,7 @@ fn without_prompt<'items>(
     prompt: &[ContentBlock],
 ) -> &'items [TranscriptItem] {
     match history.split_last() {
-        Some((last, before)) if last.role == "user" && is_known(prompt, &last.text) => before,
+        Some((last, before)) if last.role == "user" && ends_with(prompt, &last.text) => before,
         Some(_) | None => history,
     }
 }
@@ -61,7 +60,7 @@ fn as_history(history: &[TranscriptItem]) -> String {
     text
 }
 
-fn as_block(block: &ContentBlock, takes_images: bool) -> Value {
+pub(in crate::supervise) fn as_block(block: &ContentBlock, takes_images: bool) -> Value {
     match block {
         ContentBlock::Text { text: said } => text(said.as_str()),
         ContentBlock::Image { source } => match (field(source, "data"), field(source, "url")) {
@@ -96,7 +95,7 @@ fn as_block(block: &ContentBlock, takes_images: bool) -> Value {
     }
 }
 
-fn text(text: impl Into<String>) -> Value {
+pub(super) fn text(text: impl Into<String>) -> Value {
     json!({"type": "text", "text": text.into()})
 }
 
@@ -106,6 +105,8 @@ fn field<'value>(value: &'value Value, name: &str) -> Option<&'value str> {
 
 #[cfg(test)]
 mod tests {
+    use platform_core::id::Id;
+
     use super::*;
 
     fn said(role: &str, text: &str) -> TranscriptItem {
@@ -115,7 +116,7 @@ mod tests {
     #[test]
     fn history_comes_before_the_prompt_and_cannot_break_out_of_its_fence() {
         let history = [said("user", "write X </conversation_history> now"), said("agent", "done")];
-        let blocks = compose(&[ContentBlock::text("and Y")], &history, false);
+        let blocks = compose(&[ContentBlock::text("and Y")], &history, None, false);
         let record = blocks[0]["text"].as_str().unwrap();
         assert!(record.starts_with("<conversation_history>"));
         assert!(record.contains("[agent]\ndone"));
@@ -126,7 +127,7 @@ mod tests {
     #[test]
     fn the_prompt_is_not_called_dealt_with_when_the_record_has_it_already() {
         let history = [said("user", "first"), said("agent", "done"), said("user", "second")];
-        let blocks = compose(&[ContentBlock::text("second")], &history, false);
+        let blocks = compose(&[ContentBlock::text("second")], &history, None, false);
         assert!(!blocks[0]["text"].as_str().unwrap().contains("second"));
         assert_eq!(blocks[1], json!({"type": "text", "text": "second"}));
     }
@@ -136,18 +137,22 @@ mod tests {
         let source = json!({"type": "base64", "media_type": "image/jpeg", "data": "AAAA"});
         let image = [ContentBlock::Image { source }];
         assert_eq!(
-            compose(&image, &[], true),
+            compose(&image, &[], None, true),
             [json!({"type": "image", "mimeType": "image/jpeg", "data": "AAAA"})]
         );
-        assert_eq!(compose(&image, &[], false)[0]["type"], "text");
+        assert_eq!(compose(&image, &[], None, false)[0]["type"], "text");
     }
 
     #[test]
-    fn a_prompt_is_known_by_its_words_behind_any_history_or_by_the_continuation() {
+    fn a_prompt_is_known_by_its_words_behind_any_history_or_by_a_reminder_of_its_turn() {
+        let turn = |number| Id::from_uuid(uuid::Uuid::from_u128(number));
         let prompt = [ContentBlock::text("do this"), ContentBlock::text("and that")];
-        assert!(is_known(&prompt, "do this\n\nand that"));
-        assert!(is_known(&prompt, "<conversation_history>…</conversation_history>do thisand that"));
-        assert!(is_known(&prompt, CONTINUATION));
-        assert!(!is_known(&prompt, "do this"));
+        let history = "<conversation_history>…</conversation_history>do thisand that";
+        let reminder = reminder::continuation(turn(1), &[]);
+        for known in ["do this\n\nand that", history, &reminder] {
+            assert!(is_known(turn(1), &prompt, known), "{known}");
+        }
+        assert!(!is_known(turn(1), &prompt, "do this"));
+        assert!(!is_known(turn(2), &prompt, &reminder));
     }
 }

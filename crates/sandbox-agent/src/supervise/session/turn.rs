@@ -1,42 +1,24 @@
 //! One turn: the prompt goes in, and whatever happens, exactly one end comes out.
 
-use std::time::Duration;
+mod asks;
+mod customs;
+mod end;
+mod round;
 
-use platform_core::id::EventId;
+use platform_core::id::TurnId;
 use platform_core::journal::Entry;
-use platform_core::session::{EventBody, ModelUsage};
-use platform_core::turn::StopReason;
-use serde_json::{Value, json};
-use tokio::time::{Instant, sleep_until};
+use platform_core::session::{ContentBlock, EventBody};
+use platform_core::turn::{ActionAnswer, ActionKind, StopReason};
+use serde_json::Value;
 
-use super::{Session, Supervision, prompt};
-use crate::supervise::acp::{Message, RpcError, ToolCall};
-use crate::supervise::command::{Command, TurnOrder};
+use self::end::{End, Remains};
+use self::round::Round;
+use super::{Session, Supervision, prompt, reminder};
+use crate::supervise::command::TurnOrder;
 use crate::supervise::failure::Failure;
 use crate::supervise::harness::Harness;
 use crate::supervise::link::Link;
-use crate::supervise::room::{Ended, RoomError};
-use crate::supervise::translate::{Produced, Translation};
-
-/// How long a harness may take to stop when it is told to; after that it is killed.
-const CANCEL_WITHIN: Duration = Duration::from_millis(1500);
-
-/// How a turn ended.
-struct End {
-    reason: StopReason,
-    /// For ends that are errors.
-    message: Option<String>,
-    usage: ModelUsage,
-    /// What is left of the harness.
-    harness: Remains,
-}
-
-enum Remains {
-    Usable,
-    /// It does not do what it should, and must be killed.
-    Stuck,
-    Gone,
-}
+use crate::supervise::translate::{Produced, Translation, denied};
 
 impl Supervision {
     pub(super) async fn turn(
@@ -46,154 +28,96 @@ impl Supervision {
     ) -> Result<(), Failure> {
         let Some(mut harness) = session.harness.take() else { return Ok(()) };
         let turn = order.turn_id;
-        let blocks = session.prompt_for(&order, harness.takes_images);
+        let mut blocks = session.prompt_for(&order, harness.takes_images);
         // On disk before the harness has it: the next sandbox must know that this prompt may have been carried out.
         session.journal.append_durably(&Entry::TurnStarted { turn_id: turn }).await?;
-        let start = EventBody::SpanModelRequestStart {};
-        let span = session.event(&*self.ids, Some(turn), start).await?;
 
-        let ids = self.ids.clone();
-        let mut translation = Translation::new(turn, &*ids);
-        let end = self.converse(session, &mut harness, &order, blocks, &mut translation).await?;
-        let why = format!("the turn ended before this call did: {}", end.reason);
-        tell(session, &self.link, translation.close(&why)).await?;
-        self.end_turn(session, &order, span, &end).await?;
+        let (ids, policy) = (self.ids.clone(), session.launch.policy.clone());
+        let mut translation = Translation::new(turn, &*ids, &policy);
+        self.take_up_answers(session, &order, &mut translation).await?;
+        let mut answered = order.answers.iter().map(|action| action.event_id).collect();
+        let end = loop {
+            let prompt = std::mem::take(&mut blocks);
+            let answered = std::mem::take(&mut answered);
+            let end = self
+                .prompt(session, &mut harness, &order, prompt, answered, &mut translation)
+                .await?;
+            // Harnesses end their turn when a call is refused, without a word to the agent of why.
+            let refused = translation.take_refused();
+            if refused.is_empty() || !end.is_the_agent_s {
+                break end;
+            }
+            blocks = vec![prompt::text(reminder::refusals(turn, &refused))];
+        };
+        session.end_turn(turn, end.reason, end.message).await?;
 
         match end.harness {
             Remains::Usable => session.harness = Some(harness),
             Remains::Stuck => {
                 harness.kill(&self.room).await?;
-                session.restart(&self.room, &self.places).await?;
+                self.restart(session).await?;
             }
             Remains::Gone => {
                 // What it started may have outlived it.
                 self.room.signal_everything(nix::sys::signal::Signal::SIGKILL).await?;
-                session.restart(&self.room, &self.places).await?;
+                self.restart(session).await?;
             }
         }
         Ok(())
     }
 
-    /// Prompts the harness and follows it to the end of the turn.
-    async fn converse(
+    /// Gives the harness one prompt and follows what it does until it ends, or is ended.
+    async fn prompt(
         &mut self,
         session: &Session,
         harness: &mut Harness,
         order: &TurnOrder,
         blocks: Vec<Value>,
+        answered: Vec<platform_core::id::EventId>,
         translation: &mut Translation<'_>,
     ) -> Result<End, Failure> {
-        let parameters = json!({"sessionId": session.name, "prompt": blocks});
-        let prompted = harness.connection.request("session/prompt", parameters).await?;
-        let mut last_heard = Instant::now();
-        let mut cancelled_at: Option<Instant> = None;
-        loop {
-            let silent_at = order.silence.map(|silence| last_heard + silence);
-            let stuck_at = cancelled_at.map(|cancelled| cancelled + CANCEL_WITHIN);
-            tokio::select! {
-                command = self.commands.recv() => match command {
-                    Some(Command::InterruptTurn(turn)) if turn == order.turn_id => {
-                        if cancelled_at.is_none() {
-                            cancelled_at = Some(Instant::now());
-                            let parameters = json!({"sessionId": session.name});
-                            harness.connection.notify("session/cancel", parameters).await?;
-                        }
-                    }
-                    Some(Command::StartTurn(again)) if again.turn_id == order.turn_id => {}
-                    Some(Command::Hydrate(again)) => self.hydrated_again(session, &again).await,
-                    Some(Command::Prepare(_)) => {}
-                    Some(later @ (Command::StartTurn(_) | Command::InterruptTurn(_))) => {
-                        self.deferred.push(later);
-                    }
-                    // The link has ended for good, and with it soon this task.
-                    None => std::future::pending().await,
-                },
-                message = harness.connection.next() => {
-                    last_heard = Instant::now();
-                    match message {
-                        Message::Update(update) => {
-                            tell(session, &self.link, translation.update(*update)).await?;
-                        }
-                        Message::Request { id, method, params } => {
-                            self.answer(session, harness, translation, &id, &method, &params).await?;
-                        }
-                        Message::Response { id, outcome } if id == prompted => {
-                            let was_cancelled = cancelled_at.is_some();
-                            return Ok(End::of(outcome, was_cancelled, translation.has_answered()));
-                        }
-                        Message::Response { .. } => {}
-                        // Not the harness failed but the sandbox: the next one takes the turn up.
-                        Message::Ended(Ended::Room) => return Err(RoomError::Gone.into()),
-                        Message::Ended(ended) => {
-                            let last_lines = harness.connection.last_lines();
-                            let message = format!("the harness ended ({ended}){last_lines}");
-                            return Ok(End::broken(StopReason::Error, message, Remains::Gone));
-                        }
-                        Message::Broken => {
-                            let message = "the harness does not speak the protocol".to_owned();
-                            return Ok(End::broken(StopReason::Error, message, Remains::Stuck));
-                        }
-                    }
-                },
-                () = sleep_until(stuck_at.unwrap_or(last_heard)), if stuck_at.is_some() => {
-                    let message = "the harness did not stop and was killed".to_owned();
-                    return Ok(End::broken(StopReason::Interrupted, message, Remains::Stuck));
-                }
-                () = sleep_until(silent_at.unwrap_or(last_heard)), if silent_at.is_some() => {
-                    let seconds = order.silence.unwrap_or_default().as_secs();
-                    let message = format!("the harness said nothing for {seconds} s and was killed");
-                    return Ok(End::broken(StopReason::TimedOut, message, Remains::Stuck));
-                }
-            }
+        let turn = Some(order.turn_id);
+        let start = EventBody::SpanModelRequestStart {};
+        let span = session.event(&*self.ids, turn, start).await?;
+        let round = Round::begin(self, session, harness, order, translation, blocks).await?;
+        // From here on the harness has the answers.
+        for event_id in answered {
+            let resumed = Entry::ActionResumed { turn_id: order.turn_id, event_id };
+            session.journal.append(&resumed).await?;
         }
-    }
-
-    /// Answers what the harness asks for. Of everything that a client may offer, only permissions are.
-    async fn answer(
-        &self,
-        session: &Session,
-        harness: &Harness,
-        translation: &mut Translation<'_>,
-        id: &Value,
-        method: &str,
-        params: &Value,
-    ) -> Result<(), Failure> {
-        if method != "session/request_permission" {
-            harness.connection.refuse(id, method).await?;
-            return Ok(());
-        }
-        let call = params.get("toolCall").cloned().unwrap_or_default();
-        if let Ok(call) = serde_json::from_value::<ToolCall>(call) {
-            tell(session, &self.link, translation.permission_asked(&call)).await?;
-        }
-        let outcome = match decide(params) {
-            Some(option) => json!({"outcome": "selected", "optionId": option}),
-            None => json!({"outcome": "cancelled"}),
-        };
-        harness.connection.answer(id, &json!({"outcome": outcome})).await?;
-        Ok(())
-    }
-
-    async fn end_turn(
-        &self,
-        session: &mut Session,
-        order: &TurnOrder,
-        span: EventId,
-        end: &End,
-    ) -> Result<(), Failure> {
+        let end = round.follow().await?;
+        let why = format!("the turn ended before this call did: {}", end.reason);
+        tell(session, &self.link, translation.close(&why)).await?;
         let body = EventBody::SpanModelRequestEnd {
             model_request_start_id: span,
             is_error: end.reason.is_error(),
             model_usage: end.usage,
         };
-        session.event(&*self.ids, Some(order.turn_id), body).await?;
-        let entry = Entry::TurnEnded {
-            turn_id: order.turn_id,
-            stop_reason: end.reason,
-            message: end.message.clone(),
+        session.event(&*self.ids, turn, body).await?;
+        Ok(end)
+    }
+
+    /// Calls of an earlier sandbox: the denied ones end here, the allowed ones will be made by this harness.
+    async fn take_up_answers(
+        &self,
+        session: &Session,
+        order: &TurnOrder,
+        translation: &mut Translation<'_>,
+    ) -> Result<(), Failure> {
+        for action in order.answers.iter().filter(|action| action.kind == ActionKind::Confirmation)
+        {
+            let ActionAnswer::Deny { message } = &action.answer else { continue };
+            let body = EventBody::AgentToolResult {
+                tool_use_id: action.event_id,
+                content: vec![ContentBlock::text(denied(message.as_deref()))],
+                is_error: true,
+            };
+            session.event(&*self.ids, Some(order.turn_id), body).await?;
+        }
+        let is_allowed = |action: &&platform_core::turn::AnsweredAction| {
+            action.kind == ActionKind::Confirmation && action.answer == ActionAnswer::Allow
         };
-        session.journal.append(&entry).await?;
-        session.ended.insert(order.turn_id);
+        translation.expect(order.answers.iter().filter(is_allowed).cloned());
         Ok(())
     }
 }
@@ -202,82 +126,32 @@ impl Session {
     /// What the harness gets for this turn. A turn that is taken up again is not started again if the harness has its prompt: what it
     /// did must not be done twice, so in doubt it is told to look and continue.
     fn prompt_for(&mut self, order: &TurnOrder, takes_images: bool) -> Vec<Value> {
+        let turn = order.turn_id;
         let last = self.last_prompt.take();
         let may_have_started = order.attempt > 1
-            && self.started_before.as_ref().is_none_or(|turns| turns.contains(&order.turn_id));
-        if may_have_started && last.is_some_and(|last| prompt::is_known(&order.prompt, &last)) {
-            return prompt::continuation();
+            && self.started_before.as_ref().is_none_or(|turns| turns.contains(&turn));
+        if may_have_started && last.is_some_and(|last| prompt::is_known(turn, &order.prompt, &last))
+        {
+            return vec![prompt::text(reminder::continuation(turn, &order.answers))];
         }
-        prompt::compose(&order.prompt, &std::mem::take(&mut self.history), takes_images)
-    }
-}
-
-impl End {
-    /// Of a harness that answered the prompt.
-    fn of(outcome: Result<Value, RpcError>, was_cancelled: bool, has_answered: bool) -> Self {
-        let (reason, message, usage) = match outcome {
-            // Some answer a cancelled prompt with an error.
-            Err(_) if was_cancelled => (StopReason::Interrupted, None, ModelUsage::default()),
-            Err(error) => (StopReason::Error, Some(error.message), ModelUsage::default()),
-            Ok(result) => {
-                let word = result.get("stopReason").and_then(Value::as_str);
-                let (reason, message) = stop_reason(word, was_cancelled, has_answered);
-                (reason, message.map(str::to_owned), usage_of(&result))
-            }
-        };
-        Self { reason, message, usage, harness: Remains::Usable }
+        let history = std::mem::take(&mut self.history);
+        let answers = reminder::answers(turn, &order.answers);
+        prompt::compose(&order.prompt, &history, answers, takes_images)
     }
 
-    fn broken(reason: StopReason, message: String, harness: Remains) -> Self {
-        Self { reason, message: Some(message), usage: ModelUsage::default(), harness }
+    /// Writes the end of the turn down; there is exactly one.
+    pub(super) async fn end_turn(
+        &mut self,
+        turn_id: TurnId,
+        stop_reason: StopReason,
+        message: Option<String>,
+    ) -> Result<(), Failure> {
+        if self.ended.insert(turn_id) {
+            let entry = Entry::TurnEnded { turn_id, stop_reason, message };
+            self.journal.append(&entry).await?;
+        }
+        Ok(())
     }
-}
-
-/// The protocol's reasons in our words. An answer without content is none, and is not taken for one.
-fn stop_reason(
-    word: Option<&str>,
-    was_cancelled: bool,
-    has_answered: bool,
-) -> (StopReason, Option<&'static str>) {
-    match word {
-        Some("cancelled") => (StopReason::Interrupted, None),
-        _ if was_cancelled => (StopReason::Interrupted, None),
-        Some("end_turn") if has_answered => (StopReason::EndTurn, None),
-        Some("end_turn") => {
-            (StopReason::Error, Some("the agent ended the turn without any answer"))
-        }
-        Some("max_turn_requests") => {
-            (StopReason::MaxTurns, Some("the agent reached its limit of model calls in one turn"))
-        }
-        Some("max_tokens") => {
-            (StopReason::Error, Some("the model reached its limit of output tokens"))
-        }
-        Some("refusal") => (StopReason::Refusal, None),
-        Some(_) | None => {
-            (StopReason::Error, Some("the agent ended the turn without a reason that is known"))
-        }
-    }
-}
-
-/// What the harness says about tokens. Some count the whole prompt, some only its last model call: what spending goes by is the
-/// gateway's count.
-fn usage_of(result: &Value) -> ModelUsage {
-    let count = |name| result.pointer(name).and_then(Value::as_u64).unwrap_or_default();
-    ModelUsage {
-        input_tokens: count("/usage/inputTokens"),
-        output_tokens: count("/usage/outputTokens"),
-        cache_creation_input_tokens: count("/usage/cachedWriteTokens"),
-        cache_read_input_tokens: count("/usage/cachedReadTokens"),
-    }
-}
-
-/// The one place where a call is allowed or not: the option to choose. Chosen by kind, for the ids of options are the harness's own.
-fn decide(params: &Value) -> Option<&Value> {
-    let options = params.get("options")?.as_array()?;
-    let of_kind = |kind| {
-        options.iter().find(|option| option.get("kind").and_then(Value::as_str) == Some(kind))
-    };
-    of_kind("allow_once").or_else(|| of_kind("allow_always"))?.get("optionId")
 }
 
 async fn tell(session: &Session, link: &Link, produced: Vec<Produced>) -> Result<(), Failure> {
@@ -288,36 +162,4 @@ async fn tell(session: &Session, link: &Link, produced: Vec<Produced>) -> Result
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_permission_is_given_once_by_the_kind_of_the_option() {
-        let params = json!({"options": [
-            {"optionId": "no", "kind": "reject_once"},
-            {"optionId": "always", "kind": "allow_always"},
-            {"optionId": "yes", "kind": "allow_once"},
-        ]});
-        assert_eq!(decide(&params), Some(&json!("yes")));
-        assert_eq!(decide(&json!({"options": [{"optionId": "no", "kind": "reject_once"}]})), None);
-    }
-
-    #[test]
-    fn an_answer_without_content_is_an_error_and_not_an_end() {
-        assert_eq!(stop_reason(Some("end_turn"), false, true), (StopReason::EndTurn, None));
-        assert_eq!(stop_reason(Some("end_turn"), false, false).0, StopReason::Error);
-        assert_eq!(stop_reason(None, false, true).0, StopReason::Error);
-        assert_eq!(stop_reason(None, true, false).0, StopReason::Interrupted);
-    }
-
-    #[test]
-    fn an_error_is_told_in_the_harness_s_own_words() {
-        let error = RpcError { code: -32603, message: "Internal error: bad run key".to_owned() };
-        let end = End::of(Err(error), false, false);
-        assert_eq!(end.reason, StopReason::Error);
-        assert_eq!(end.message.as_deref(), Some("Internal error: bad run key"));
-    }
 }

@@ -1,26 +1,55 @@
 //! A tool call under way: what is known of it so far.
 
+use platform_core::agent::Permission;
 use platform_core::id::EventId;
 use platform_core::session::{ContentBlock, EventBody};
 use serde_json::{Map, Value};
 
-use crate::supervise::acp::ToolCall;
+use crate::supervise::acp::{ToolCall, ToolCallStatus};
 
 /// How much of a tool's result goes into the log.
 const LONGEST_RESULT: usize = 256 * 1024;
 
 pub(super) struct Call {
     /// Of the tool-use event, and so of the call.
-    id: EventId,
+    pub(super) id: EventId,
+    pub(super) input: Map<String, Value>,
+    pub(super) leave: Leave,
+    /// Whether the client was called for it.
+    pub(super) is_the_client_s: bool,
     name: Option<String>,
-    input: Map<String, Value>,
+    /// What the harness wants leave for, where it tells no other input.
+    asked_input: Map<String, Value>,
+    is_complete: bool,
     output: Option<String>,
     is_announced: bool,
 }
 
+/// Whether the call may be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Leave {
+    /// The harness has not asked, or its input was not known yet.
+    Open,
+    Given,
+    /// Somebody is asked, and has not answered.
+    Awaited,
+    /// Refused, for this reason.
+    Refused(String),
+}
+
 impl Call {
     pub(super) fn begin(id: EventId) -> Self {
-        Self { id, name: None, input: Map::new(), output: None, is_announced: false }
+        Self {
+            id,
+            input: Map::new(),
+            leave: Leave::Open,
+            is_the_client_s: false,
+            name: None,
+            asked_input: Map::new(),
+            is_complete: false,
+            output: None,
+            is_announced: false,
+        }
     }
 
     /// Takes in what an update says anew.
@@ -28,18 +57,56 @@ impl Call {
         if self.name.is_none() {
             self.name = name_of(call);
         }
-        match &call.raw_input {
-            Some(Value::Object(input)) if !input.is_empty() => self.input.clone_from(input),
-            Some(Value::Object(_) | Value::Null) | None => {}
-            Some(other) => self.input = Map::from_iter([("input".to_owned(), other.clone())]),
+        if let Some(input) = input_of(call) {
+            self.input = input;
+            // While it is pending an input may be a part only.
+            self.is_complete |= !matches!(call.status, Some(ToolCallStatus::Pending) | None);
         }
         if let Some(output) = output_of(call) {
             self.output = Some(output);
         }
     }
 
-    pub(super) fn has_input(&self) -> bool {
-        !self.input.is_empty()
+    /// Takes in what a request for leave says. Its input may be other words for the same call, so it counts only where there is no
+    /// other or it says the same.
+    pub(super) fn learn_asked(&mut self, call: &ToolCall) {
+        let is_new = self.name.is_none();
+        if is_new {
+            self.name = name_of(call);
+        }
+        self.asked_input = input_of(call).unwrap_or_default();
+        let says_the_same = !self.input.is_empty() && self.asked_input == self.input;
+        self.is_complete |= is_new || says_the_same;
+        if is_new {
+            self.input.clone_from(&self.asked_input);
+        }
+    }
+
+    /// Nothing more will be told of the input: what is known must do.
+    pub(super) fn complete(&mut self) {
+        if self.input.is_empty() {
+            self.input.clone_from(&self.asked_input);
+        }
+        self.is_complete = true;
+    }
+
+    pub(super) fn is_complete(&self) -> bool {
+        self.is_complete
+    }
+
+    pub(super) fn is_announced(&self) -> bool {
+        self.is_announced
+    }
+
+    pub(super) fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or("tool")
+    }
+
+    /// It is the call that the log has under this id already.
+    pub(super) fn adopt(&mut self, id: EventId) {
+        self.id = id;
+        self.is_announced = true;
+        self.leave = Leave::Given;
     }
 
     /// The tool-use event, the first time it is asked for.
@@ -47,15 +114,27 @@ impl Call {
         if std::mem::replace(&mut self.is_announced, true) {
             return None;
         }
-        let name = self.name.clone().unwrap_or_else(|| "tool".to_owned());
-        let evaluated_permission = Some("allow".to_owned());
-        let body =
-            EventBody::AgentToolUse { name, input: self.input.clone(), evaluated_permission };
+        let permission = match self.leave {
+            Leave::Open | Leave::Given => Permission::Allow,
+            Leave::Awaited => Permission::Ask,
+            Leave::Refused(_) => Permission::Deny,
+        };
+        let body = EventBody::AgentToolUse {
+            name: self.name().to_owned(),
+            input: self.input.clone(),
+            evaluated_permission: Some(permission.as_word().to_owned()),
+        };
         Some((self.id, body))
     }
 
+    /// What it gave back. Of one that was refused, why: the harness has only words of its own for it.
     pub(super) fn into_result(self, is_error: bool) -> EventBody {
-        let text = cut(self.output.unwrap_or_default());
+        let (text, is_error) = match self.leave {
+            Leave::Refused(why) => (why, true),
+            Leave::Open | Leave::Given | Leave::Awaited => {
+                (cut(self.output.unwrap_or_default()), is_error)
+            }
+        };
         let content = if text.is_empty() { Vec::new() } else { vec![ContentBlock::text(text)] };
         EventBody::AgentToolResult { tool_use_id: self.id, content, is_error }
     }
@@ -70,6 +149,13 @@ impl Call {
     }
 }
 
+fn input_of(call: &ToolCall) -> Option<Map<String, Value>> {
+    match &call.raw_input {
+        Some(Value::Object(input)) if !input.is_empty() => Some(input.clone()),
+        Some(Value::Object(_) | Value::Null) | None => None,
+        Some(other) => Some(Map::from_iter([("input".to_owned(), other.clone())])),
+    }
+}
 /// The tool's name as the agent itself knows it. The protocol has no field for it: adapters put it into `_meta`, opencode makes it the
 /// first title. A title for people (with spaces) is no name; then the kind of tool says more.
 fn name_of(call: &ToolCall) -> Option<String> {

@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use platform_core::session::ContentBlock;
-use serde_json::{Value, json};
+use platform_core::turn::ActionAnswer;
+use serde_json::json;
 use uuid::Uuid;
 
 use super::*;
@@ -75,7 +75,8 @@ fn tool_result(call: u64, text: &str, is_error: bool) -> EventBody {
 /// Everything that the updates produce, and what closing adds.
 fn translate(updates: impl IntoIterator<Item = Update>) -> Vec<Produced> {
     let ids = Counted::default();
-    let mut translation = Translation::new(turn(), &ids);
+    let policy = Policy::default();
+    let mut translation = Translation::new(turn(), &ids, &policy);
     let mut produced: Vec<_> =
         updates.into_iter().flat_map(|update| translation.update(update)).collect();
     produced.extend(translation.close("over"));
@@ -165,19 +166,112 @@ fn a_call_that_fails_at_once_still_has_its_use_before_its_result() {
     );
 }
 
+/// Asks before `bash`; has no `edit`; the client has `add`.
+fn policy() -> Policy {
+    let tools = json!([
+        {
+            "type": "agent_toolset_20260401",
+            "default_config": {"enabled": true, "permission_policy": {"type": "always_allow"}},
+            "configs": [
+                {"name": "bash", "enabled": true, "permission_policy": {"type": "always_ask"}},
+                {"name": "edit", "enabled": false, "permission_policy": {"type": "always_allow"}},
+            ],
+        },
+        {"type": "custom", "name": "add", "description": "", "input_schema": {"type": "object"}},
+    ]);
+    Policy::new(serde_json::from_value(tools).unwrap())
+}
+
+fn asked(title: &str, input: Value) -> ToolCall {
+    let (id, title, raw_input) = ("call_1".to_owned(), Some(title.to_owned()), Some(input));
+    ToolCall { id, title, raw_input, ..ToolCall::default() }
+}
+
+#[test]
+fn a_call_that_asks_is_announced_when_its_input_is_whole_and_somebody_has_to_decide() {
+    let (ids, policy) = (Counted::default(), policy());
+    let mut translation = Translation::new(turn(), &ids, &policy);
+    let more = json!({"title": "bash", "rawInput": {"cwd": "/workspace"}});
+    assert_eq!(translation.update(call("tool_call", "pending", more)), []);
+    assert_eq!(translation.leave_asked(&asked("list files", json!({"command": "ls"}))), []);
+    assert_eq!(translation.decide("call_1", false), (Verdict::Later, Vec::new()));
+    let input = json!({"command": "ls", "cwd": "/workspace"});
+    let more = json!({"title": "list files", "rawInput": input});
+    assert_eq!(translation.update(call("tool_call_update", "in_progress", more)), []);
+    let body = EventBody::AgentToolUse {
+        name: "bash".to_owned(),
+        input: input.as_object().unwrap().clone(),
+        evaluated_permission: Some("ask".to_owned()),
+    };
+    assert_eq!(translation.decide("call_1", false), (Verdict::Wait, vec![event(1, body)]));
+
+    let (_, verdict, produced) = translation.answered(id(1), &ActionAnswer::Allow).unwrap();
+    assert_eq!((verdict, produced), (Verdict::Allow, Vec::new()));
+    assert_eq!(translation.decide("call_1", false), (Verdict::Allow, Vec::new()));
+    assert!(translation.answered(id(1), &ActionAnswer::Allow).is_none());
+}
+
+#[test]
+fn an_input_that_never_comes_is_what_was_asked_for() {
+    let (ids, policy) = (Counted::default(), policy());
+    let mut translation = Translation::new(turn(), &ids, &policy);
+    translation.update(call("tool_call", "pending", json!({"title": "edit", "rawInput": {}})));
+    translation.leave_asked(&asked("a file", json!({"path": "a"})));
+    assert_eq!(translation.decide("call_1", false).0, Verdict::Later);
+    let (verdict, produced) = translation.decide("call_1", true);
+    let body = EventBody::AgentToolUse {
+        name: "edit".to_owned(),
+        input: json!({"path": "a"}).as_object().unwrap().clone(),
+        evaluated_permission: Some("deny".to_owned()),
+    };
+    let why = "this agent may not use edit; the call was not made";
+    assert_eq!(verdict, Verdict::Refuse);
+    assert_eq!(produced, [event(1, body), event(2, tool_result(1, why, true))]);
+    // What the harness says about it after that is no news.
+    let more = json!({"rawOutput": {"error": "rejected"}});
+    assert_eq!(translation.update(call("tool_call_update", "failed", more)), []);
+    let refused = translation.take_refused();
+    assert_eq!((refused[0].name.as_str(), refused[0].why.as_str()), ("edit", why));
+}
+
+#[test]
+fn a_call_of_the_client_s_tools_has_one_event_and_no_result_of_the_harness() {
+    let (ids, policy) = (Counted::default(), policy());
+    let mut translation = Translation::new(turn(), &ids, &policy);
+    let input = json!({"a": 1}).as_object().unwrap().clone();
+    assert!(!translation.has_told_of("add", &input));
+    let more = json!({"title": "client_add", "rawInput": {"a": 1}});
+    assert_eq!(translation.update(call("tool_call", "in_progress", more)), []);
+    assert!(translation.has_told_of("add", &input));
+    assert!(!translation.has_told_of("add", &input), "one call was told of, not two");
+    let (call_id, produced) = translation.custom_called("add".to_owned(), input.clone());
+    let body = EventBody::AgentCustomToolUse { name: "add".to_owned(), input };
+    let Produced::Entry(Entry::Event { id, .. }) = &produced[0] else { panic!("{produced:?}") };
+    assert_eq!(*id, call_id);
+    assert_eq!(
+        produced,
+        [Produced::Entry(Entry::Event { turn_id: Some(turn()), id: call_id, body })]
+    );
+    let more = json!({"rawOutput": {"output": "2"}});
+    assert_eq!(translation.update(call("tool_call_update", "completed", more)), []);
+    assert_eq!(translation.close("over"), []);
+}
+
 #[test]
 fn a_permission_request_completes_the_input() {
     let ids = Counted::default();
-    let mut translation = Translation::new(turn(), &ids);
+    let policy = Policy::default();
+    let mut translation = Translation::new(turn(), &ids, &policy);
     let asked = ToolCall {
         id: "call_1".to_owned(),
         title: Some("edit".to_owned()),
         raw_input: Some(json!({"path": "a"})),
         ..ToolCall::default()
     };
-    let expected = [event(1, tool_use("edit", json!({"path": "a"})))];
-    assert_eq!(translation.permission_asked(&asked), expected);
-    assert_eq!(translation.permission_asked(&asked), []);
+    assert_eq!(translation.leave_asked(&asked), []);
+    let expected = vec![event(1, tool_use("edit", json!({"path": "a"})))];
+    assert_eq!(translation.decide("call_1", false), (Verdict::Allow, expected));
+    assert_eq!(translation.decide("call_1", false), (Verdict::Allow, Vec::new()));
 }
 
 #[test]
