@@ -60,6 +60,8 @@ struct Session {
     /// Turns that earlier sandboxes started, if their journals are still there.
     started_before: Option<HashSet<TurnId>>,
     ended: HashSet<TurnId>,
+    /// Turns whose interrupt came before they did.
+    interrupted: HashSet<TurnId>,
 }
 
 impl Supervision {
@@ -80,7 +82,10 @@ impl Supervision {
                     Box::pin(self.start_turn(&mut session, order)).await?;
                 }
                 Some(Command::Hydrate(again)) => self.hydrated_again(&session, &again).await,
-                Some(Command::Prepare(_) | Command::InterruptTurn(_) | Command::Answer(_)) => {}
+                Some(Command::InterruptTurn(turn)) => {
+                    session.interrupted.insert(turn);
+                }
+                Some(Command::Prepare(_) | Command::Answer(_)) => {}
                 None => {
                     tracing::warn!("the harness ended while it had nothing to do");
                     session.harness = None;
@@ -166,7 +171,7 @@ impl Supervision {
 
     async fn carry_out(&mut self, session: &mut Session, order: TurnOrder) -> Result<(), Failure> {
         let turn = order.turn_id;
-        if self.was_interrupted(turn) {
+        if self.was_interrupted(session, turn) {
             return session.end_turn(turn, StopReason::Interrupted, None).await;
         }
         if session.harness.is_none() {
@@ -178,13 +183,13 @@ impl Supervision {
         self.turn(session, order).await
     }
 
-    /// Whether the turn was interrupted while it waited for the one before.
-    fn was_interrupted(&mut self, turn: TurnId) -> bool {
+    /// Whether the turn was interrupted while it waited for the one before, or before it came: the two travel side by side.
+    fn was_interrupted(&mut self, session: &mut Session, turn: TurnId) -> bool {
         let is_interrupt =
             |command: &Command| matches!(command, Command::InterruptTurn(id) if *id == turn);
         let known = self.deferred.len();
         self.deferred.retain(|command| !is_interrupt(command));
-        self.deferred.len() < known
+        session.interrupted.remove(&turn) || self.deferred.len() < known
     }
 
     /// Starts the harness anew in the same sandbox. If it does not find its session again, the sandbox is given up: the next one is

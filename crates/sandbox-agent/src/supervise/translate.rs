@@ -140,6 +140,11 @@ impl<'turn> Translation<'turn> {
         produced
     }
 
+    /// The text that is open, as a whole.
+    pub(super) fn repeat_text(&mut self, anyway: bool) -> Option<Preview> {
+        self.text.as_mut().and_then(|text| text.repeat(anyway))
+    }
+
     fn finish_text(&mut self) -> Vec<Produced> {
         let open = self.text.take();
         open.map(|open| self.event(open.id, open.into_event())).into_iter().collect()

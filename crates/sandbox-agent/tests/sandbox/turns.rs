@@ -43,7 +43,12 @@ async fn a_turn_is_previewed_as_it_happens_and_written_down_in_order() {
     let volume = Volume::new();
     let (_sandbox, mut link) = ready(&volume).await;
     link.start_turn(1, 1, "think hm\nsay hello you\ntool bash\nask edit\nsay bye").await;
-    let (entries, frames) = link.until_turn_ends().await;
+    let (entries, mut frames) = link.until_turn_ends().await;
+    // Previews go another way than the journal, so the last of them may come after the end.
+    let is_last = |frame: &Body| matches!(frame, Body::Preview(preview) if preview.text.as_deref() == Some("bye"));
+    while !frames.iter().any(is_last) {
+        frames.push(link.next().await);
+    }
     assert_eq!(
         told(&entries),
         [
@@ -104,6 +109,19 @@ async fn a_turn_that_is_told_twice_runs_once() {
         told(&entries),
         ["started", "span.model_request_start", "message two", USED, "ended end_turn"]
     );
+}
+
+#[tokio::test]
+async fn an_interrupt_that_overtakes_its_turn_ends_it_before_it_begins() {
+    let volume = Volume::new();
+    let (_sandbox, mut link) = ready(&volume).await;
+    link.interrupt(1).await;
+    link.start_turn(1, 1, "say one\nhang").await;
+    let (entries, _) = link.until_turn_ends().await;
+    assert_eq!(told(&entries), ["session", "ended interrupted"]);
+    link.start_turn(2, 1, "say two").await;
+    let (entries, _) = link.until_turn_ends().await;
+    assert_eq!(told(&entries).last().unwrap(), "ended end_turn");
 }
 
 #[tokio::test]
@@ -222,11 +240,11 @@ async fn a_batch_that_was_acknowledged_in_part_comes_again_from_there() {
     link.hydrate(1, json!({})).await;
     link.start_turn(1, 1, "tool one\ntool two\nsay three\nhang").await;
     // While a batch is not acknowledged the next one grows.
-    let mut first = None;
-    loop {
+    let (mut first, mut was_said) = (None, false);
+    while first.is_none() || !was_said {
         match link.next().await {
             Body::Journal(journal) => first = Some(journal),
-            Body::Preview(Preview { text: Some(_), .. }) => break,
+            Body::Preview(Preview { text: Some(_), .. }) => was_said = true,
             _ => {}
         }
     }

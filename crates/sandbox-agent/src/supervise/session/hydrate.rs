@@ -1,6 +1,6 @@
 //! From a sandbox that knows nothing to a session that is ready for its next turn.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use platform_core::journal::Entry;
 use platform_core::sandbox::{Epoch, StartupPhase};
@@ -95,6 +95,7 @@ impl Supervision {
             last_prompt: open.last_user_message,
             started_before: past.started_before,
             ended: past.ended,
+            interrupted: HashSet::new(),
         };
         if former != Some(session.name.as_str()) {
             session.journal.append(&Entry::HarnessSession { id: session.name.clone() }).await?;

@@ -317,3 +317,16 @@ fn what_is_unknown_or_replayed_produces_nothing() {
     ]);
     assert_eq!(produced, []);
 }
+
+#[test]
+fn a_text_is_shown_as_a_whole_again_only_when_it_has_grown_or_somebody_may_have_missed_it() {
+    let (ids, policy) = (Counted::default(), Policy::default());
+    let mut translation = Translation::new(turn(), &ids, &policy);
+    assert_eq!(translation.repeat_text(true), None);
+    translation.update(chunk("agent_message_chunk", "m1", "hel"));
+    translation.update(chunk("agent_message_chunk", "m1", "lo"));
+    let whole = preview(1, "agent.message", Some("hello"), 0);
+    assert_eq!(translation.repeat_text(false).map(Produced::Preview), Some(whole));
+    assert_eq!(translation.repeat_text(false), None);
+    assert!(translation.repeat_text(true).is_some());
+}

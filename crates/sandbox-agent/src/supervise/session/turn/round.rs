@@ -26,6 +26,12 @@ const CANCEL_WITHIN: Duration = Duration::from_millis(1500);
 /// How long after a call, or the request for leave to make it, the harness may tell of it.
 const TOLD_WITHIN: Duration = Duration::from_millis(500);
 
+/// How often the text that is being written is shown as a whole: a replica that holds the link may die with a part in its hands, and a
+/// gateway may begin to listen in the middle.
+const REPEATED_EVERY: Duration = Duration::from_secs(1);
+/// Every so manieth time also if it has not grown.
+const REPEATED_ANYWAY: u64 = 5;
+
 pub(super) struct Round<'turn, 'translation> {
     supervision: &'turn mut Supervision,
     session: &'turn Session,
@@ -40,6 +46,8 @@ pub(super) struct Round<'turn, 'translation> {
     early: Vec<(CustomCall, Instant)>,
     last_heard: Instant,
     cancelled_at: Option<Instant>,
+    repeat_at: Instant,
+    repeats: u64,
 }
 
 impl<'turn, 'translation> Round<'turn, 'translation> {
@@ -66,6 +74,8 @@ impl<'turn, 'translation> Round<'turn, 'translation> {
             early: Vec::new(),
             last_heard: Instant::now(),
             cancelled_at: None,
+            repeat_at: Instant::now() + REPEATED_EVERY,
+            repeats: 0,
         })
     }
 
@@ -103,6 +113,7 @@ impl<'turn, 'translation> Round<'turn, 'translation> {
                     self.last_heard = Instant::now();
                     self.give_up(call).await?;
                 }
+                () = sleep_until(self.repeat_at) => self.repeat_text(),
                 () = sleep_until(late_at.unwrap_or(never)), if late_at.is_some() => {
                     self.settle().await?;
                 }
@@ -117,6 +128,15 @@ impl<'turn, 'translation> Round<'turn, 'translation> {
                 }
             }
         }
+    }
+
+    fn repeat_text(&mut self) {
+        self.repeats += 1;
+        let anyway = self.repeats.is_multiple_of(REPEATED_ANYWAY);
+        if let Some(preview) = self.translation.repeat_text(anyway) {
+            self.supervision.link.preview(preview);
+        }
+        self.repeat_at = Instant::now() + REPEATED_EVERY;
     }
 
     /// When the harness will have been silent for too long. While a call waits for somebody it has nothing to say.
