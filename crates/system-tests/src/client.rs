@@ -39,6 +39,13 @@ impl Client {
         Ok(Self { url, headers, http })
     }
 
+    /// `host:port`, and the `Authorization` header, for requests that are written by hand.
+    pub fn address_and_key(&self) -> anyhow::Result<(&str, &str)> {
+        let address = self.url.strip_prefix("http://").context("no plain HTTP")?;
+        let key = self.headers.get(AUTHORIZATION).context("no key")?;
+        Ok((address.trim_end_matches('/'), key.to_str()?))
+    }
+
     /// Sends a request and answers whatever came back.
     pub async fn send(
         &self,
@@ -97,7 +104,7 @@ impl Client {
             format!("/v1/sessions/{session}/events/stream?event_deltas[]=agent.message{after}");
         let request = self.http.get(format!("{}{path}", self.url)).send().await?;
         let response = request.error_for_status()?;
-        Ok(EventStream { response, buffer: Vec::new() })
+        Ok(EventStream::of(response))
     }
 
     /// Reads the log's events after the first `known` ones until `wanted` idle events have come; across lost connections.
@@ -185,6 +192,11 @@ pub struct EventStream {
 }
 
 impl EventStream {
+    /// Reads the frames of an answer that was accepted.
+    pub fn of(response: Response) -> Self {
+        Self { response, buffer: Vec::new() }
+    }
+
     /// The next frame with data; `None` when the stream has ended.
     pub async fn next(&mut self) -> anyhow::Result<Option<Streamed>> {
         loop {

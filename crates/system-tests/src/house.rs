@@ -4,12 +4,12 @@ use std::fs::DirEntry;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use local_stack::{Stack, StackBuilder};
+use local_stack::{Part, ProcessName, Stack, StackBuilder};
 use serde_json::json;
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::Client;
+use crate::{Client, PatientClient};
 
 /// A running stack in a folder of its own. Dropping it kills everything.
 pub struct House {
@@ -35,6 +35,12 @@ impl House {
         let builder = Stack::builder(directory.path().join("data")).port(0);
         let stack = change(builder).start().await.context("the stack does not start")?;
         Ok(Self { stack, _directory: directory })
+    }
+
+    /// Every replica of a part.
+    pub fn replicas(&self, part: Part) -> Vec<ProcessName> {
+        let all = self.stack.processes().into_iter().map(|(name, _, _)| name);
+        all.filter(|name| name.part() == part).collect()
     }
 
     /// Where a harness is installed.
@@ -65,12 +71,21 @@ impl House {
 
     /// Acts for a new team.
     pub async fn team(&self) -> anyhow::Result<Client> {
+        Client::new(self.stack.url(), &self.team_key().await?)
+    }
+
+    /// Acts for a new team, as a program that may ask any gateway and does not give up.
+    pub async fn patient_team(&self) -> anyhow::Result<PatientClient> {
+        PatientClient::new(&self.stack.urls(), &self.team_key().await?)
+    }
+
+    async fn team_key(&self) -> anyhow::Result<String> {
         let administrator = self.administrator()?;
         let name = format!("team-{}", Uuid::new_v4().simple());
         let team = administrator.post("/v1/teams", &json!({ "name": name })).await?;
         let body = json!({ "team_id": team["id"], "name": "tests" });
         let key = administrator.post("/v1/api_keys", &body).await?;
         let key = key["key"].as_str().context("the answer carries no key")?;
-        Client::new(self.stack.url(), key)
+        Ok(key.to_owned())
     }
 }

@@ -7,6 +7,8 @@
 
 mod client;
 mod house;
+mod patient;
 
 pub use client::{Client, EventStream, Streamed};
 pub use house::House;
+pub use patient::{GaveUp, PatientClient, Reply};

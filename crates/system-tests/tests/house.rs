@@ -11,16 +11,21 @@
 mod boundaries;
 #[path = "house/conversations.rs"]
 mod conversations;
+#[path = "house/deletion.rs"]
+mod deletion;
 #[path = "house/outages.rs"]
 mod outages;
 #[path = "house/requests.rs"]
 mod requests;
+#[path = "house/rolling.rs"]
+mod rolling;
 
 use std::future::Future;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use local_stack::Part;
 use system_tests::House;
 use tokio::runtime::Runtime;
 use tokio::sync::Mutex;
@@ -43,7 +48,9 @@ fn main() -> ExitCode {
     };
     let house = runtime.block_on(House::build_with(|builder| {
         // Few places, so that sessions have to wait for each other also on a large machine.
-        builder.variable("LAP__SANDBOX__MAX_RUNNING", "4")
+        // Two of every service, so that what one replica leaves undone another one has to find.
+        let replicas = Part::SERVICES.map(|part| format!("{part}=2")).join(",");
+        builder.variable("LAP__SANDBOX__MAX_RUNNING", "4").variable("LAP_REPLICAS", &replicas)
     }));
     let house = match house {
         Ok(house) => Arc::new(Mutex::new(house)),
@@ -65,6 +72,8 @@ fn trials(shared: Option<(&Arc<Runtime>, &Shared)>) -> Vec<Trial> {
     conversations::add_to(&mut scenarios);
     boundaries::add_to(&mut scenarios);
     requests::add_to(&mut scenarios);
+    deletion::add_to(&mut scenarios);
+    rolling::add_to(&mut scenarios);
     outages::add_to(&mut scenarios);
     scenarios.trials
 }

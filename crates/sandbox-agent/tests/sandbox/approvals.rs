@@ -29,11 +29,17 @@ fn agent() -> Value {
     })
 }
 
-async fn ready(volume: &Volume) -> (Sandbox, Link) {
+/// A sandbox that is ready for its first turn, and the harness's own name for the session.
+async fn opened(volume: &Volume) -> (Sandbox, Link, String) {
     let sandbox = Sandbox::start(volume);
     let (mut link, _) = sandbox.accept().await;
     link.hydrate(1, json!({"agent": agent()})).await;
-    link.until_ready().await;
+    let session = harness_session(&link.until_opened().await);
+    (sandbox, link, session)
+}
+
+async fn ready(volume: &Volume) -> (Sandbox, Link) {
+    let (sandbox, link, _) = opened(volume).await;
     (sandbox, link)
 }
 
@@ -86,10 +92,9 @@ async fn a_call_that_is_asked_about_twice_needs_one_answer() {
 #[tokio::test]
 async fn a_denied_call_is_not_made_and_the_agent_is_told_why_within_the_same_turn() {
     let volume = Volume::new();
-    let (_sandbox, mut link) = ready(&volume).await;
+    let (_sandbox, mut link, session) = opened(&volume).await;
     link.start_turn(1, 1, "want bash\nsay sorry").await;
-    let (call, entries) = link.until_asked().await;
-    let session = harness_session(&entries);
+    let (call, _) = link.until_asked().await;
     link.answer(1, call, &deny(Some("not on a Friday"))).await;
     let (entries, _) = link.until_turn_ends().await;
     assert_eq!(
@@ -186,12 +191,12 @@ async fn an_answer_that_nothing_waits_for_changes_nothing() {
 
 /// Loses a sandbox while its call waits. Answers the harness's name for the session and the event of the call.
 async fn lost_while_waiting(volume: &Volume, prompt: &str) -> (String, EventId) {
-    let (sandbox, mut link) = ready(volume).await;
+    let (sandbox, mut link, session) = opened(volume).await;
     link.start_turn(1, 1, prompt).await;
-    let (call, entries) = link.until_asked().await;
+    let (call, _) = link.until_asked().await;
     volume.took(&link);
     sandbox.kill().await;
-    (harness_session(&entries), call)
+    (session, call)
 }
 
 /// The sandbox after, which is given the turn again with an answer.

@@ -235,6 +235,17 @@ impl Link {
         .await
     }
 
+    /// Reads on until a new session is ready and its name was taken. The two go different ways, so either may be first.
+    pub(crate) async fn until_opened(&mut self) -> Vec<Entry> {
+        let (mut entries, _) = self.until_ready().await;
+        let is_name = |entry: &Entry| matches!(entry, Entry::HarnessSession { .. });
+        if !entries.iter().any(is_name) {
+            let named = |told: &Told| matches!(told, Told::Entry(entry) if is_name(entry));
+            entries.extend(self.until(named).await.0);
+        }
+        entries
+    }
+
     pub(crate) async fn until_failed(&mut self) -> (Vec<Entry>, Vec<Body>) {
         self.until(|told| matches!(told, Told::Frame(Body::Failed(_)))).await
     }

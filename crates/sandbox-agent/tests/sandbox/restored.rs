@@ -11,7 +11,7 @@ async fn lost_in_turn_1(volume: &Volume) -> String {
     let sandbox = Sandbox::start(volume);
     let (mut link, _) = sandbox.accept().await;
     link.hydrate(1, json!({})).await;
-    let (mut entries, _) = link.until_ready().await;
+    let mut entries = link.until_opened().await;
     link.start_turn(1, 1, "say working\nhang").await;
     let under_way = link.until(|told| matches!(told, Told::Frame(Body::Preview(_)))).await;
     entries.extend(under_way.0);
@@ -134,7 +134,7 @@ async fn what_the_lost_sandbox_wrote_and_nobody_took_is_told_before_the_next_one
     let sandbox = Sandbox::start(&volume);
     let (mut link, _) = sandbox.accept().await;
     link.hydrate(1, json!({})).await;
-    let (mut entries, _) = link.until_ready().await;
+    let mut entries = link.until_opened().await;
     link.start_turn(1, 1, "tool bash\nhang").await;
     // What goes up is on disk. The batch with the result is not taken: the platform dies with it, and then the sandbox.
     let lost = loop {

@@ -14,7 +14,7 @@ async fn ready(volume: &Volume) -> (Sandbox, Link) {
     let sandbox = Sandbox::start(volume);
     let (mut link, _) = sandbox.accept().await;
     link.hydrate(1, json!({})).await;
-    link.until_ready().await;
+    link.until_opened().await;
     (sandbox, link)
 }
 
@@ -52,7 +52,6 @@ async fn a_turn_is_previewed_as_it_happens_and_written_down_in_order() {
     assert_eq!(
         told(&entries),
         [
-            "session",
             "started",
             "span.model_request_start",
             "thinking hm",
@@ -118,7 +117,7 @@ async fn an_interrupt_that_overtakes_its_turn_ends_it_before_it_begins() {
     link.interrupt(1).await;
     link.start_turn(1, 1, "say one\nhang").await;
     let (entries, _) = link.until_turn_ends().await;
-    assert_eq!(told(&entries), ["session", "ended interrupted"]);
+    assert_eq!(told(&entries), ["ended interrupted"]);
     link.start_turn(2, 1, "say two").await;
     let (entries, _) = link.until_turn_ends().await;
     assert_eq!(told(&entries).last().unwrap(), "ended end_turn");
@@ -170,7 +169,7 @@ async fn a_harness_that_crashes_ends_its_turn_with_its_last_words_and_is_there_f
     link.start_turn(1, 1, "say oh\ncrash 3").await;
     let (entries, _) = link.until_turn_ends().await;
     assert_eq!(
-        told(&entries)[3..],
+        told(&entries)[2..],
         ["message oh", "used 0 0", "ended error: the harness ended (code 3): about to crash"]
     );
     link.start_turn(2, 1, "say back").await;

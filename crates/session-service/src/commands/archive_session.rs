@@ -18,12 +18,11 @@ pub async fn archive_session(
     });
     let since = since.transpose()?;
     let mut conversation = stored::take_up(connection, scope.team, scope.session).await?;
-    match since {
-        Some(since) => conversation.archive_untouched(since, scope.moment)?,
-        None => {
-            let unfinished = unfinished::of(connection, &conversation).await?;
-            conversation.archive(unfinished, scope.moment);
-        }
+    if let Some(since) = since {
+        conversation.archive_untouched(since, scope.moment)?;
+    } else {
+        let unfinished = unfinished::of(connection, &conversation).await?;
+        conversation.archive(unfinished, scope.moment);
     }
     let aftermath = stored::store(connection, conversation, scope.moment).await?;
     Ok(Settled { outcome: Outcome::Done(Done {}), aftermath })

@@ -12,7 +12,7 @@ async fn how_long_sessions_are_kept_can_be_set_and_cleared() {
     let id = fixture.team.id;
     for retention in [
         Retention {
-            archive_inactive_after: Some(Duration::from_secs(60)),
+            archive_inactive_after: Some(Duration::from_mins(1)),
             delete_archived_after: Some(Duration::from_secs(90)),
         },
         Retention::default(),

@@ -1,7 +1,7 @@
 //! Services and what they stand on are killed; sessions go on.
 
 use anyhow::{Context, ensure};
-use local_stack::{Part, ProcessName};
+use local_stack::Part;
 use nix::sys::signal::Signal;
 use reqwest::Method;
 use serde_json::json;
@@ -30,9 +30,20 @@ pub(crate) fn add_to(scenarios: &mut Scenarios<'_>) {
     scenarios.add("without_litellm_a_turn_ends_with_an_error", litellm_away);
 }
 
+/// Kills every replica.
 async fn kill(house: &House, part: Part) -> anyhow::Result<()> {
-    house.stack.kill(ProcessName::from(part), Signal::SIGKILL)?;
-    house.stack.ended(part).await;
+    for replica in house.replicas(part) {
+        house.stack.kill(replica, Signal::SIGKILL)?;
+        house.stack.ended(replica).await;
+    }
+    Ok(())
+}
+
+/// Starts what `kill` has ended.
+async fn start(house: &mut House, part: Part) -> anyhow::Result<()> {
+    for replica in house.replicas(part) {
+        house.stack.start_process(replica).await?;
+    }
     Ok(())
 }
 
@@ -52,7 +63,7 @@ async fn goes_on_without(house: Shared, part: Part) -> anyhow::Result<()> {
     let session = client.open_session(&agent).await?;
     says(&client, &session, "the word is quagga\n@say noted", "noted").await?;
     kill(&house, part).await?;
-    house.stack.start_process(part).await?;
+    start(&mut house, part).await?;
     says(&client, &session, "@recall quag[a-z]+", "recalled: quagga").await
 }
 
@@ -67,7 +78,7 @@ async fn turn_survives(house: Shared, part: Part) -> anyhow::Result<()> {
     client.say(&session, script).await?;
     until_tool_uses(&client, &session, 1).await?;
     kill(&house, part).await?;
-    house.stack.start_process(part).await?;
+    start(&mut house, part).await?;
     let log = client.until_idle(&session, 0, 1).await?;
     let idle = log.last().context("an empty log")?;
     ensure!(idle["stop_reason"]["type"] == "end_turn", "{log:#?}");
@@ -124,7 +135,7 @@ async fn broker_away(house: Shared) -> anyhow::Result<()> {
     kill(&house, Part::Rabbitmq).await?;
     refused(&client, &session).await?;
     ensure!(!client.log(&session).await?.is_empty(), "reads go on");
-    house.stack.start_process(Part::Rabbitmq).await?;
+    start(&mut house, Part::Rabbitmq).await?;
     accepted_again(&client, &session).await
 }
 
@@ -136,7 +147,7 @@ async fn database_away(house: Shared) -> anyhow::Result<()> {
     says(&client, &session, "@say before", "before").await?;
     kill(&house, Part::Postgres).await?;
     refused(&client, &session).await?;
-    house.stack.start_process(Part::Postgres).await?;
+    start(&mut house, Part::Postgres).await?;
     accepted_again(&client, &session).await
 }
 
@@ -176,6 +187,6 @@ async fn litellm_away(house: Shared) -> anyhow::Result<()> {
     let error = of_type(&log, "session.error").next().context("no error was told")?;
     let told = error["error"]["message"].as_str().unwrap_or_default();
     ensure!(told.contains("LiteLLM"), "the error does not say what is away: {error}");
-    house.stack.start_process(Part::Litellm).await?;
+    start(&mut house, Part::Litellm).await?;
     says(&client, &session, "@say back", "back").await
 }

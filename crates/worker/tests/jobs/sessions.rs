@@ -6,9 +6,7 @@ use chrono::TimeDelta;
 use platform_core::sandbox::SandboxState;
 use platform_core::session::{Session, SessionStatus};
 use platform_messaging::proto::session::session_command::Action;
-use platform_messaging::proto::session::{
-    DeleteSession, ReleaseSandbox, SessionCommand,
-};
+use platform_messaging::proto::session::{DeleteSession, ReleaseSandbox, SessionCommand};
 use worker::jobs::{archive_inactive, delete_archived, reconcile_sessions, release_idle};
 
 use crate::house::{House, at};
@@ -133,7 +131,10 @@ async fn sessions_are_archived_and_deleted_as_their_team_wants() {
     let told = house.told_session_service().await;
     assert!(is_of(&told, &inactive));
     let Some(Action::Archive(archive)) = told.action else { panic!("{told:?}") };
-    assert!(archive.if_untouched_since_unix_micros.is_some(), "a message that comes meanwhile wins");
+    assert!(
+        archive.if_untouched_since_unix_micros.is_some(),
+        "a message that comes meanwhile wins"
+    );
     delete_archived::job().come_round(&worker).await.unwrap();
     let told = house.told_session_service().await;
     assert!(is_of(&told, &archived));

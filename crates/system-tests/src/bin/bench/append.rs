@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use serde_json::json;
 use system_tests::{Client, House};
-use tokio_postgres::NoTls;
 
 use crate::figures::{Report, Series};
+use crate::postgres;
 
 const ROUNDS: usize = 200;
 
@@ -16,13 +16,12 @@ pub async fn measure(house: &House, client: &Client, report: &mut Report) -> any
     client.until_ready(&session).await?;
     // Behind a turn that does not end, messages only queue: what is measured is the append.
     client.say(&session, "@hang").await?;
-    let (postgres, connection) = tokio_postgres::connect(house.stack.database_url(), NoTls).await?;
-    let connection = tokio::spawn(connection);
-    postgres
+    let database = postgres::connect(house).await?;
+    database
         .batch_execute("create table bench_appends (id bigserial primary key, body json not null)")
         .await?;
     let insert =
-        postgres.prepare("insert into bench_appends (body) values ($1::text::json)").await?;
+        database.prepare("insert into bench_appends (body) values ($1::text::json)").await?;
     let body = json!({ "content": [{ "type": "text", "text": "@say nothing" }] }).to_string();
     let (mut ours, mut bare) = (Series::default(), Series::default());
     for _ in 0..ROUNDS {
@@ -30,11 +29,10 @@ pub async fn measure(house: &House, client: &Client, report: &mut Report) -> any
         client.say(&session, "@say nothing").await?;
         ours.add(begun.elapsed().as_secs_f64() * 1000.0);
         let begun = Instant::now();
-        postgres.execute(&insert, &[&body]).await?;
+        database.execute(&insert, &[&body]).await?;
         bare.add(begun.elapsed().as_secs_f64() * 1000.0);
     }
-    postgres.batch_execute("drop table bench_appends").await?;
-    connection.abort();
+    database.batch_execute("drop table bench_appends").await?;
     for quantile in [0.5, 0.99] {
         let what = "durable append by POST …/events";
         report.compare(what, quantile, &ours, ("bare INSERT … COMMIT", &bare));

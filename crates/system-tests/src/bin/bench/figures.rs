@@ -29,6 +29,14 @@ impl Series {
     }
 }
 
+impl FromIterator<f64> for Series {
+    fn from_iter<I: IntoIterator<Item = f64>>(milliseconds: I) -> Self {
+        let mut all: Vec<f64> = milliseconds.into_iter().collect();
+        all.sort_by(f64::total_cmp);
+        Self(all)
+    }
+}
+
 /// The table of a whole run.
 pub struct Report {
     machine: String,
@@ -86,8 +94,11 @@ impl fmt::Display for Report {
 }
 
 pub fn resident_mebibytes(pid: i32) -> Option<u64> {
+    resident_kibibytes(pid).map(|kibibytes| kibibytes / 1024)
+}
+
+pub fn resident_kibibytes(pid: i32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
-    Some(kibibytes / 1024)
+    line.trim().strip_suffix(" kB")?.parse().ok()
 }

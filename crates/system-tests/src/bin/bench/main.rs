@@ -6,28 +6,65 @@
 )]
 
 mod append;
+mod arguments;
 mod by_hand;
 mod figures;
+mod journals;
+mod pages;
+mod postgres;
+mod recovery;
+mod resume;
 mod starts;
+mod streams;
 mod tokens;
+mod words;
 
 use anyhow::Context;
+use arguments::{Arguments, Group};
+use clap::Parser;
 use local_stack::Stack;
 use system_tests::{Client, House};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
     eprintln!("starting a stack of its own, with a durable database …");
-    let house = House::build_durable().await?;
+    let mut house = House::build_durable().await?;
     let client = house.team().await?;
     let mut report = figures::Report::of_this_machine();
-    eprintln!("starts …");
-    starts::measure(&house, &client, &mut report).await.context("starts")?;
-    eprintln!("tokens …");
-    tokens::measure(&house, &client, &mut report).await.context("tokens")?;
-    eprintln!("appends …");
-    append::measure(&house, &client, &mut report).await.context("appends")?;
+    if arguments.wants(Group::Starts) {
+        eprintln!("starts …");
+        starts::measure(&house, &client, &mut report).await.context("starts")?;
+    }
+    if arguments.wants(Group::Resume) {
+        eprintln!("resumes …");
+        resume::measure(&house, &client, &mut report).await.context("resumes")?;
+    }
+    if arguments.wants(Group::Tokens) {
+        eprintln!("tokens …");
+        tokens::measure(&house, &client, &mut report).await.context("tokens")?;
+    }
+    if arguments.wants(Group::Appends) {
+        eprintln!("appends …");
+        append::measure(&house, &client, &mut report).await.context("appends")?;
+    }
+    if arguments.wants(Group::Journals) {
+        eprintln!("journals …");
+        journals::measure(&house, &client, &mut report).await.context("journals")?;
+    }
+    if arguments.wants(Group::Pages) {
+        eprintln!("pages …");
+        pages::measure(&house, &client, &mut report).await.context("pages")?;
+    }
+    if arguments.wants(Group::Streams) {
+        eprintln!("streams …");
+        streams::measure(&house, &client, &mut report).await.context("streams")?;
+    }
     memory(&house.stack, &mut report);
+    if arguments.wants(Group::Recovery) {
+        eprintln!("recovery …");
+        recovery::measure(&mut house, &mut report).await.context("recovery")?;
+    }
     println!("{report}");
     Ok(())
 }
@@ -51,4 +88,8 @@ async fn open_until_ready(
     let id = session["id"].as_str().context("no id")?.to_owned();
     client.until_ready(&id).await?;
     Ok((id, begun.elapsed().as_secs_f64() * 1000.0))
+}
+
+fn milliseconds_since(begun: std::time::Instant) -> f64 {
+    begun.elapsed().as_secs_f64() * 1000.0
 }

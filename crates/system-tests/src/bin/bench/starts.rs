@@ -4,8 +4,9 @@ use anyhow::Context;
 use serde_json::json;
 use system_tests::{Client, House};
 
+use crate::by_hand::Place;
 use crate::figures::{Report, Series};
-use crate::{by_hand, open_until_ready};
+use crate::open_until_ready;
 
 const ROUNDS: usize = 8;
 
@@ -19,7 +20,7 @@ pub async fn measure(house: &House, client: &Client, report: &mut Report) -> any
         let (session, milliseconds) = open_until_ready(client, &body).await?;
         cold.add(milliseconds);
         end(client, &session).await?;
-        by_hand.add(by_hand::start(house).await?);
+        by_hand.add(Place::new(house)?.begin().await?.0);
     }
     report.compare("create → ready, cold", 0.5, &cold, ("bwrap + opencode acp by hand", &by_hand));
 

@@ -1,12 +1,11 @@
 //! From the moment a word leaves the scripted model until it is read: from our stream, and from LiteLLM directly.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use anyhow::Context;
 use serde_json::{Value, json};
 use system_tests::{Client, House};
 
 use crate::figures::{Report, Series};
+use crate::words::{Words, now};
 
 const WORDS: usize = 300;
 const PAUSE_MS: usize = 20;
@@ -42,7 +41,7 @@ async fn through_the_platform(
         match frame.name.as_str() {
             "event_delta" => {
                 let text = frame.data["delta"]["content"]["text"].as_str().unwrap_or_default();
-                words.read(text, read_at, series);
+                add(series, &words.read(text), read_at);
             }
             "session.status_idle" => return Ok(()),
             _ => {}
@@ -69,31 +68,14 @@ async fn through_litellm(house: &House, series: &mut Series) -> anyhow::Result<(
             let data = frame.trim().strip_prefix("data: ").unwrap_or_default();
             let data: Value = serde_json::from_str(data).unwrap_or_default();
             let text = data["choices"][0]["delta"]["content"].as_str().unwrap_or_default();
-            words.read(text, read_at, series);
+            add(series, &words.read(text), read_at);
         }
     }
     Ok(())
 }
 
-/// Puts words of the form `w7@<unix µs>` together from fragments.
-#[derive(Default)]
-struct Words(String);
-
-impl Words {
-    fn read(&mut self, text: &str, read_at: f64, series: &mut Series) {
-        self.0.push_str(text);
-        while let Some(end) = self.0.find(' ') {
-            let word: String = self.0.drain(..=end).collect();
-            let left_at = word.trim().split('@').nth(1).and_then(|time| time.parse::<f64>().ok());
-            if let Some(left_at) = left_at {
-                series.add((read_at - left_at) / 1000.0);
-            }
-        }
+fn add(series: &mut Series, left_at: &[f64], read_at: f64) {
+    for left_at in left_at {
+        series.add((read_at - left_at) / 1000.0);
     }
-}
-
-/// Unix time in microseconds.
-fn now() -> f64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    since.as_secs_f64() * 1e6
 }
