@@ -92,6 +92,41 @@ impl SessionStatus {
 }
 
 impl Session {
+    /// A session as it is before anything has happened in it.
+    pub fn new(
+        id: SessionId,
+        team_id: TeamId,
+        agent: AgentSnapshot,
+        environment_id: EnvironmentId,
+        now: DateTime<Utc>,
+    ) -> Self {
+        Self {
+            id,
+            team_id,
+            agent_id: agent.id,
+            environment_id,
+            agent,
+            context: None,
+            title: None,
+            metadata: BTreeMap::new(),
+            vault_ids: Vec::new(),
+            status: SessionStatus::Idle,
+            epoch: Epoch::NONE,
+            sandbox_id: None,
+            startup: None,
+            harness_session: None,
+            last_event: 0,
+            journal_through: 0,
+            former_journal: None,
+            usage: Usage::default(),
+            forked_from: None,
+            created_at: now,
+            updated_at: now,
+            idle_since: Some(now),
+            archived_at: None,
+        }
+    }
+
     /// Whether it still takes messages; an archived session counts as ended.
     pub fn is_live(&self) -> bool {
         self.archived_at.is_none() && self.status != SessionStatus::Terminated

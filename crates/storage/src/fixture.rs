@@ -9,7 +9,7 @@ use platform_core::environment::{
 };
 use platform_core::id::{EnvironmentId, EventId, Id, TurnId};
 use platform_core::sandbox::{Backend, Epoch, Sandbox, SandboxState};
-use platform_core::session::{ContentBlock, Event, EventBody, Session, SessionStatus, Usage};
+use platform_core::session::{ContentBlock, Event, EventBody, Session};
 use platform_core::team::{Retention, Team};
 use platform_core::turn::{Turn, TurnState};
 use serde_json::json;
@@ -53,31 +53,10 @@ impl Fixture {
 
     /// A session that is not stored.
     pub(crate) fn session(&self) -> Session {
-        Session {
-            id: new_id(),
-            team_id: self.team.id,
-            agent_id: self.agent.id,
-            environment_id: self.environment.id,
-            agent: self.agent.snapshot(),
-            context: None,
-            title: None,
-            metadata: BTreeMap::from([("ticket".to_owned(), "42".to_owned())]),
-            vault_ids: Vec::new(),
-            status: SessionStatus::Idle,
-            epoch: Epoch::NONE,
-            sandbox_id: None,
-            startup: None,
-            harness_session: None,
-            last_event: 0,
-            journal_through: 0,
-            former_journal: None,
-            usage: Usage::default(),
-            forked_from: None,
-            created_at: at(0),
-            updated_at: at(0),
-            idle_since: Some(at(0)),
-            archived_at: None,
-        }
+        let agent = self.agent.snapshot();
+        let new = Session::new(new_id(), self.team.id, agent, self.environment.id, at(0));
+        let metadata = BTreeMap::from([("ticket".to_owned(), "42".to_owned())]);
+        Session { metadata, ..new }
     }
 
     pub(crate) async fn stored_session(&self) -> Session {

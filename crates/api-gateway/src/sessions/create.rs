@@ -10,8 +10,7 @@ use platform_core::agent::{AgentReference, AgentSnapshot};
 use platform_core::environment::EnvironmentDraft;
 use platform_core::id::{EnvironmentId, SessionId};
 use platform_core::openapi::TextOrAgentReference;
-use platform_core::sandbox::Epoch;
-use platform_core::session::{ClientEvent, Session, SessionStatus, Usage};
+use platform_core::session::{ClientEvent, Session};
 use platform_core::wire::{check_length, check_metadata};
 use platform_messaging::proto::session::OpenSession;
 use platform_messaging::proto::session::session_command::Action;
@@ -245,30 +244,13 @@ impl Opening {
 
     /// The session as it will be, for a caller who is answered before it is.
     fn expected(self, caller: Caller, now: DateTime<Utc>) -> Session {
+        let new = Session::new(self.id, caller.team(), self.agent, self.environment_id, now);
         Session {
-            id: self.id,
-            team_id: caller.team(),
-            agent_id: self.agent.id,
-            environment_id: self.environment_id,
-            agent: self.agent,
             context: self.context,
             title: self.title,
             metadata: self.metadata,
             vault_ids: self.vault_ids,
-            status: SessionStatus::Idle,
-            epoch: Epoch::NONE,
-            sandbox_id: None,
-            startup: None,
-            harness_session: None,
-            last_event: 0,
-            journal_through: 0,
-            former_journal: None,
-            usage: Usage::default(),
-            forked_from: None,
-            created_at: now,
-            updated_at: now,
-            idle_since: Some(now),
-            archived_at: None,
+            ..new
         }
     }
 }

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use platform_core::agent::AgentSnapshot;
 use platform_core::conversation::Conversation;
 use platform_core::id::{AgentId, EnvironmentId};
-use platform_core::sandbox::Epoch;
-use platform_core::session::{ClientEvent, Session, SessionStatus, Usage};
+use platform_core::session::{ClientEvent, Session};
 use platform_messaging::proto::session::{OpenSession, SessionOpened, session_reply::Outcome};
 use platform_storage::{Connection, session};
 
@@ -26,7 +25,7 @@ pub async fn open_session(
         return Ok(found(&live));
     }
     let initial_events: Vec<ClientEvent> = serde_json::from_slice(&command.initial_events)?;
-    let session = new_session(scope, agent_id, command)?;
+    let session = new_session(scope, command)?;
     let mut conversation = Conversation::begin(session, scope.moment);
     if !initial_events.is_empty() {
         conversation.send(initial_events, scope.moment)?;
@@ -60,38 +59,17 @@ fn found(session: &Session) -> Settled {
     Settled { outcome: opened(session, false), aftermath: Aftermath::default() }
 }
 
-fn new_session(
-    scope: Scope<'_>,
-    agent_id: AgentId,
-    command: OpenSession,
-) -> Result<Session, CommandError> {
+fn new_session(scope: Scope<'_>, command: OpenSession) -> Result<Session, CommandError> {
     let agent: AgentSnapshot = serde_json::from_slice(&command.agent_snapshot)?;
     let metadata: BTreeMap<String, String> = serde_json::from_slice(&command.metadata)?;
-    let now = scope.moment.now;
+    let environment_id = EnvironmentId::from_uuid(parse_id(&command.environment_id)?);
+    let new = Session::new(scope.session, scope.team, agent, environment_id, scope.moment.now);
     Ok(Session {
-        id: scope.session,
-        team_id: scope.team,
-        agent_id,
-        environment_id: EnvironmentId::from_uuid(parse_id(&command.environment_id)?),
-        agent,
         context: command.context,
         title: command.title,
         metadata,
         vault_ids: command.vault_ids,
-        status: SessionStatus::Idle,
-        epoch: Epoch::NONE,
-        sandbox_id: None,
-        startup: None,
-        harness_session: None,
-        last_event: 0,
-        journal_through: 0,
-        former_journal: None,
-        usage: Usage::default(),
-        forked_from: None,
-        created_at: now,
-        updated_at: now,
-        idle_since: Some(now),
-        archived_at: None,
+        ..new
     })
 }
 

@@ -8,8 +8,7 @@ use std::sync::Arc;
 use platform_core::clock::Clock;
 use platform_core::conversation::{Conversation, Moment, Unfinished};
 use platform_core::id::{CommandId, EventId, Id, SessionId, TeamId, TurnId};
-use platform_core::sandbox::Epoch;
-use platform_core::session::{ContentBlock, Event, EventBody, Session, SessionStatus, Usage};
+use platform_core::session::{ContentBlock, Event, EventBody, Session};
 use platform_core::turn::{StopReason, TurnState};
 use platform_messaging::proto::event::{CommittedEvent, EventsCommitted, Preview};
 use platform_messaging::proto::session::session_command::Action;
@@ -137,30 +136,14 @@ impl FakeSessionService {
         {
             return opened(live.id, false);
         }
+        let (agent, environment) =
+            (json(&open.agent_snapshot), open.environment_id.parse().unwrap());
         let session = Session {
-            id,
-            team_id: team,
-            agent_id,
-            environment_id: open.environment_id.parse().unwrap(),
-            agent: json(&open.agent_snapshot),
             context: open.context,
             title: open.title,
             metadata: json(&open.metadata),
             vault_ids: open.vault_ids,
-            status: SessionStatus::Idle,
-            epoch: Epoch::NONE,
-            sandbox_id: None,
-            startup: None,
-            harness_session: None,
-            last_event: 0,
-            journal_through: 0,
-            former_journal: None,
-            usage: Usage::default(),
-            forked_from: None,
-            created_at: moment.now,
-            updated_at: moment.now,
-            idle_since: Some(moment.now),
-            archived_at: None,
+            ..Session::new(id, team, agent, environment, moment.now)
         };
         let mut conversation = Conversation::begin(session, moment);
         conversation.send(json(&open.initial_events), moment).unwrap();

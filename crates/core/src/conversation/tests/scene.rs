@@ -11,7 +11,7 @@ use crate::harness::HarnessName;
 use crate::id::{AgentId, EnvironmentId, SessionId, TeamId};
 use crate::journal::Entry;
 use crate::sandbox::StartupPhase;
-use crate::session::{ContentBlock, Usage};
+use crate::session::ContentBlock;
 
 /// Ids 1, 2, 3 …
 #[derive(Default)]
@@ -251,29 +251,8 @@ fn blank_session(ids: &Counted) -> Session {
         execution_identity: ExecutionIdentity::ServiceAccount,
         metadata: BTreeMap::new(),
     };
-    Session {
-        id: SessionId::mint(ids),
-        team_id: TeamId::mint(ids),
-        agent_id,
-        environment_id: EnvironmentId::mint(ids),
-        agent: AgentSnapshot { id: agent_id, version: 1, definition },
-        context: None,
-        title: None,
-        metadata: BTreeMap::new(),
-        vault_ids: Vec::new(),
-        status: SessionStatus::Idle,
-        epoch: Epoch::NONE,
-        sandbox_id: None,
-        startup: None,
-        harness_session: None,
-        last_event: 0,
-        journal_through: 0,
-        former_journal: None,
-        usage: Usage::default(),
-        forked_from: None,
-        created_at: now,
-        updated_at: now,
-        idle_since: None,
-        archived_at: None,
-    }
+    let agent = AgentSnapshot { id: agent_id, version: 1, definition };
+    let (id, team, environment) =
+        (SessionId::mint(ids), TeamId::mint(ids), EnvironmentId::mint(ids));
+    Session::new(id, team, agent, environment, now)
 }
