@@ -36,6 +36,34 @@ async fn each_of_many_requests_gets_its_own_answer() {
 }
 
 #[tokio::test]
+async fn a_request_that_a_frozen_consumer_holds_is_answered_by_another() {
+    let scene = Scene::set().await;
+    let (taken, mut is_taken) = tokio::sync::mpsc::unbounded_channel();
+    let (broker, shutdown) = (scene.broker.clone(), scene.shutdown.clone());
+    tokio::spawn(async move {
+        let frozen = move |incoming: platform_messaging::Incoming| {
+            taken.send(incoming.message_id).unwrap();
+            std::future::pending()
+        };
+        broker.consume(Queue::SESSION_COMMANDS, 1, 1, shutdown, frozen).await;
+    });
+    let (broker, id) = (scene.broker.clone(), Uuid::now_v7());
+    let asking = tokio::spawn(async move {
+        let body = b"open".to_vec();
+        broker.request(SESSION_COMMANDS, kind::SESSION_COMMAND, id, body, PATIENCE).await
+    });
+    assert_eq!(is_taken.recv().await.unwrap(), id.to_string());
+    let (broker, shutdown) = (scene.broker.clone(), scene.shutdown.clone());
+    tokio::spawn(async move {
+        let answer = |incoming: platform_messaging::Incoming| async move {
+            Verdict::Answer(incoming.message_id.into_bytes())
+        };
+        broker.consume(Queue::SESSION_COMMANDS, 1, 1, shutdown, answer).await;
+    });
+    assert_eq!(asking.await.unwrap().unwrap(), id.to_string().into_bytes());
+}
+
+#[tokio::test]
 async fn a_request_that_nobody_answers_times_out_and_stays_in_the_queue() {
     let scene = Scene::set().await;
     let patience = Duration::from_millis(200);
