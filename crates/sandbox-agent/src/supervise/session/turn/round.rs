@@ -28,9 +28,9 @@ const TOLD_WITHIN: Duration = Duration::from_millis(500);
 
 /// How often the text that is being written is shown as a whole: a replica that holds the link may die with a part in its hands, and a
 /// gateway may begin to listen in the middle.
-const REPEATED_EVERY: Duration = Duration::from_secs(1);
+const REPEATED_EVERY: Duration = Duration::from_millis(500);
 /// Every so manieth time also if it has not grown.
-const REPEATED_ANYWAY: u64 = 5;
+const REPEATED_ANYWAY: u64 = 10;
 
 pub(super) struct Round<'turn, 'translation> {
     supervision: &'turn mut Supervision,
