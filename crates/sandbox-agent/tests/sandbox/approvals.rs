@@ -9,7 +9,7 @@ use platform_core::turn::{ActionAnswer, ActionKind, AnsweredAction};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::platform::{Link, Sandbox, Volume, harness_session, told};
+use crate::platform::{Link, Sandbox, Volume, opened, told};
 
 /// An agent that asks before `bash`, must not use `edit`, and may do the rest.
 fn agent() -> Value {
@@ -29,17 +29,8 @@ fn agent() -> Value {
     })
 }
 
-/// A sandbox that is ready for its first turn, and the harness's own name for the session.
-async fn opened(volume: &Volume) -> (Sandbox, Link, String) {
-    let sandbox = Sandbox::start(volume);
-    let (mut link, _) = sandbox.accept().await;
-    link.hydrate(1, json!({"agent": agent()})).await;
-    let session = harness_session(&link.until_opened().await);
-    (sandbox, link, session)
-}
-
 async fn ready(volume: &Volume) -> (Sandbox, Link) {
-    let (sandbox, link, _) = opened(volume).await;
+    let (sandbox, link, _) = opened(volume, json!({"agent": agent()})).await;
     (sandbox, link)
 }
 
@@ -92,7 +83,7 @@ async fn a_call_that_is_asked_about_twice_needs_one_answer() {
 #[tokio::test]
 async fn a_denied_call_is_not_made_and_the_agent_is_told_why_within_the_same_turn() {
     let volume = Volume::new();
-    let (_sandbox, mut link, session) = opened(&volume).await;
+    let (_sandbox, mut link, session) = opened(&volume, json!({"agent": agent()})).await;
     link.start_turn(1, 1, "want bash\nsay sorry").await;
     let (call, _) = link.until_asked().await;
     link.answer(1, call, &deny(Some("not on a Friday"))).await;
@@ -191,7 +182,7 @@ async fn an_answer_that_nothing_waits_for_changes_nothing() {
 
 /// Loses a sandbox while its call waits. Answers the harness's name for the session and the event of the call.
 async fn lost_while_waiting(volume: &Volume, prompt: &str) -> (String, EventId) {
-    let (sandbox, mut link, session) = opened(volume).await;
+    let (sandbox, mut link, session) = opened(volume, json!({"agent": agent()})).await;
     link.start_turn(1, 1, prompt).await;
     let (call, _) = link.until_asked().await;
     volume.took(&link);

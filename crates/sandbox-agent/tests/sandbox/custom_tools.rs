@@ -8,7 +8,7 @@ use platform_core::session::ContentBlock;
 use platform_core::turn::{ActionAnswer, ActionKind, AnsweredAction};
 use serde_json::{Value, json};
 
-use crate::platform::{Link, Sandbox, Volume, harness_session, prepare, told};
+use crate::platform::{Link, Sandbox, Volume, opened, prepare, told};
 
 /// An agent with a tool of the client, and nothing that asks.
 fn agent() -> Value {
@@ -22,17 +22,8 @@ fn agent() -> Value {
     })
 }
 
-/// A sandbox that is ready for its first turn, and the harness's own name for the session.
-async fn opened(volume: &Volume) -> (Sandbox, Link, String) {
-    let sandbox = Sandbox::start(volume);
-    let (mut link, _) = sandbox.accept().await;
-    link.hydrate(1, json!({"agent": agent()})).await;
-    let session = harness_session(&link.until_opened().await);
-    (sandbox, link, session)
-}
-
 async fn ready(volume: &Volume) -> (Sandbox, Link) {
-    let (sandbox, link, _) = opened(volume).await;
+    let (sandbox, link, _) = opened(volume, json!({"agent": agent()})).await;
     (sandbox, link)
 }
 
@@ -147,7 +138,7 @@ fn answered(event_id: EventId, answer: ActionAnswer) -> AnsweredAction {
 #[tokio::test]
 async fn a_result_that_came_after_the_sandbox_was_lost_is_told_to_the_agent_in_the_next_one() {
     let volume = Volume::new();
-    let (sandbox, mut link, session) = opened(&volume).await;
+    let (sandbox, mut link, session) = opened(&volume, json!({"agent": agent()})).await;
     let prompt = "custom get_weather\nsay done";
     link.start_turn(1, 1, prompt).await;
     let (call, _) = link.until_asked().await;

@@ -400,6 +400,15 @@ pub(crate) fn told(entries: &[Entry]) -> Vec<String> {
     entries.collect()
 }
 
+/// A sandbox of a session with this specification that is ready for its first turn, and the harness's own name for the session.
+pub(crate) async fn opened(volume: &Volume, spec: Value) -> (Sandbox, Link, String) {
+    let sandbox = Sandbox::start(volume);
+    let (mut link, _) = sandbox.accept().await;
+    link.hydrate(1, spec).await;
+    let session = harness_session(&link.until_opened().await);
+    (sandbox, link, session)
+}
+
 /// The harness's own name for the session.
 pub(crate) fn harness_session(entries: &[Entry]) -> String {
     let name = entries.iter().find_map(|entry| match entry {

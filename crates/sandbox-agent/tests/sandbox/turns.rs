@@ -5,16 +5,13 @@ use platform_messaging::proto::link::frame::Body;
 use platform_messaging::proto::link::{JournalAck, Preview, Stop, Welcome};
 use serde_json::json;
 
-use crate::platform::{Link, SESSION, Sandbox, Told, Volume, prepare, told, turn};
+use crate::platform::{Link, SESSION, Sandbox, Told, Volume, opened, prepare, told, turn};
 
 const USED: &str = "used 10 2";
 
 /// A sandbox that is ready for its first turn.
 async fn ready(volume: &Volume) -> (Sandbox, Link) {
-    let sandbox = Sandbox::start(volume);
-    let (mut link, _) = sandbox.accept().await;
-    link.hydrate(1, json!({})).await;
-    link.until_opened().await;
+    let (sandbox, link, _) = opened(volume, json!({})).await;
     (sandbox, link)
 }
 
