@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::harness::HarnessName;
 use crate::id::{AgentId, TeamId};
+use crate::variable::Variables;
 
 pub use draft::{AgentDraft, AgentPatch, SkillDraft, check_mcp_servers};
 pub use model::{Effort, Model, ModelDraft};
@@ -65,6 +66,9 @@ pub struct AgentDefinition {
     pub multiagent: Option<Value>,
     #[serde(default = "ExecutionIdentity::service_account")]
     pub execution_identity: ExecutionIdentity,
+    /// Variables of every sandbox in which it works.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub environment_variables: Variables,
     #[serde(default)]
     pub metadata: BTreeMap<String, String>,
 }

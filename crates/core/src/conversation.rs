@@ -5,9 +5,11 @@
 //! sent. Whoever holds the lock writes all of that in one transaction, or nothing.
 
 mod actions;
+mod alarm;
 mod fork;
 mod journal;
 mod messages;
+mod money;
 mod refusal;
 mod sandbox;
 
@@ -15,6 +17,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 
+use crate::budget::{Allowance, WireBudget};
 use crate::clock::IdSource;
 use crate::id::{EventId, SandboxId, TurnId};
 use crate::sandbox::{Epoch, Startup};
@@ -42,6 +45,8 @@ pub struct Conversation {
     /// Unfinished turns by ordinal. The first is the one under way or next in line.
     open_turns: Vec<Turn>,
     last_ordinal: i64,
+    /// What the team may spend and has spent.
+    team: Allowance,
     changes: Changes,
 }
 
@@ -93,6 +98,8 @@ pub enum StopWhy {
     Archived,
     Deleted,
     Superseded,
+    BudgetReached,
+    Alarm,
 }
 
 impl StopWhy {
@@ -102,6 +109,8 @@ impl StopWhy {
             Self::Archived => "archived",
             Self::Deleted => "deleted",
             Self::Superseded => "superseded",
+            Self::BudgetReached => "budget_reached",
+            Self::Alarm => "alarm",
         }
     }
 }
@@ -111,7 +120,14 @@ impl Conversation {
     ///
     /// `open_turns` are all its turns that have not ended, `last_ordinal` the highest ordinal ever given in it (0 when there was no turn).
     pub fn resume(session: Session, open_turns: Vec<Turn>, last_ordinal: i64) -> Self {
-        Self { session, open_turns, last_ordinal, changes: Changes::default() }
+        let (team, changes) = (Allowance::default(), Changes::default());
+        Self { session, open_turns, last_ordinal, team, changes }
+    }
+
+    /// The same conversation of a team that may spend this much.
+    #[must_use]
+    pub fn of_team(self, team: Allowance) -> Self {
+        Self { team, ..self }
     }
 
     /// Begins a new session: its sandbox is asked for at once, so that the first message finds it ready.
@@ -146,6 +162,9 @@ impl Conversation {
         if changes_agent && !self.open_turns.is_empty() {
             return Err(Refusal::TurnUnderWay);
         }
+        if let Some(budget) = patch.budget {
+            self.refuse_budget(budget)?;
+        }
         let title = patch.title.filter(|title| *title != self.session.title);
         if let Some(title) = &title {
             self.session.title.clone_from(title);
@@ -169,13 +188,21 @@ impl Conversation {
         let agent =
             (self.session.agent != agent_before).then(|| Box::new(self.session.agent.clone()));
         let is_another_agent = agent.is_some();
-        if title.is_some() || metadata.is_some() || is_another_agent {
-            self.append(None, EventBody::SessionUpdated { title, metadata, agent }, moment);
+        let budget = patch.budget.filter(|budget| *budget != self.session.budget);
+        if let Some(budget) = budget {
+            self.session.budget = budget;
+        }
+        let budget = budget.map(|budget| budget.map(WireBudget::from));
+        if title.is_some() || metadata.is_some() || is_another_agent || budget.is_some() {
+            let body = EventBody::SessionUpdated { title, metadata, agent, budget };
+            self.append(None, body, moment);
         }
         if is_another_agent {
             // A sandbox is told once what its agent may do.
             self.stop_sandbox(StopWhy::Superseded, moment);
         }
+        // A turn that waited for money may go on.
+        self.advance(moment);
         Ok(())
     }
 
@@ -287,6 +314,10 @@ impl Conversation {
             return;
         };
         if turn.is_waiting() {
+            return;
+        }
+        if turn.state == TurnState::Queued && self.is_out_of_money() {
+            self.halt_for_money(turn.id, moment);
             return;
         }
         if self.session.status == SessionStatus::Idle {

@@ -2,6 +2,7 @@
 
 mod cloud;
 mod draft;
+mod rule;
 
 use std::collections::BTreeMap;
 
@@ -9,8 +10,10 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::id::{EnvironmentId, TeamId};
+use crate::variable::Variables;
 
 pub use cloud::{CloudDraft, NetworkingDraft, PackagesDraft, ResourcesDraft};
+pub use rule::HostRule;
 pub use draft::{EnvironmentConfigDraft, EnvironmentDraft, EnvironmentPatch, EnvironmentSettings};
 
 #[derive(Debug, Clone, PartialEq)]
@@ -36,10 +39,23 @@ pub enum EnvironmentConfig {
     Cloud {
         networking: Networking,
         packages: Packages,
+        /// Variables of every sandbox of this environment.
+        #[serde(default)]
+        environment_variables: Variables,
         #[serde(flatten)]
         sandbox: SandboxSpec,
     },
     SelfHosted,
+}
+
+impl EnvironmentConfig {
+    /// Its variables, if it has sandboxes of the platform.
+    pub fn variables_mut(&mut self) -> Option<&mut Variables> {
+        match self {
+            Self::Cloud { environment_variables, .. } => Some(environment_variables),
+            Self::SelfHosted => None,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +66,9 @@ pub enum Networking {
     Unrestricted,
     Limited {
         allowed_hosts: Vec<String>,
+        /// What is allowed at a host, where that is less than everything. Ours.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        rules: Vec<HostRule>,
         allow_mcp_servers: bool,
         allow_package_managers: bool,
     },
@@ -87,6 +106,9 @@ pub struct SandboxSpec {
     pub harness_silence_seconds: u64,
     /// How many sandboxes are kept started and ready for a claim.
     pub warm_pool_size: u32,
+    /// Whether TLS is terminated for every host, so that all requests are looked into; else only where a credential or a rule
+    /// about requests applies.
+    pub inspect_tls: bool,
 }
 
 impl Default for SandboxSpec {
@@ -97,6 +119,7 @@ impl Default for SandboxSpec {
             idle_timeout_seconds: Some(15 * 60),
             harness_silence_seconds: 30 * 60,
             warm_pool_size: 0,
+            inspect_tls: false,
         }
     }
 }

@@ -138,6 +138,14 @@ pub enum Turn {}
 pub enum Sandbox {}
 /// Names a [`CommandId`].
 pub enum Command {}
+/// Names a [`VaultId`].
+pub enum Vault {}
+/// Names a [`CredentialId`].
+pub enum Credential {}
+/// Names a [`SecretId`].
+pub enum Secret {}
+/// Names an [`EgressDecisionId`].
+pub enum EgressDecision {}
 
 pub type TeamId = Id<Team>;
 pub type ApiKeyId = Id<ApiKey>;
@@ -148,6 +156,11 @@ pub type EventId = Id<Event>;
 pub type TurnId = Id<Turn>;
 pub type SandboxId = Id<Sandbox>;
 pub type CommandId = Id<Command>;
+pub type VaultId = Id<Vault>;
+pub type CredentialId = Id<Credential>;
+/// A value that lies sealed in a table of its own.
+pub type SecretId = Id<Secret>;
+pub type EgressDecisionId = Id<EgressDecision>;
 
 impl Named for Team {
     const PREFIX: &'static str = "team";
@@ -175,6 +188,18 @@ impl Named for Sandbox {
 }
 impl Named for Command {
     const PREFIX: &'static str = "cmd";
+}
+impl Named for Vault {
+    const PREFIX: &'static str = "vlt";
+}
+impl Named for Credential {
+    const PREFIX: &'static str = "vcrd";
+}
+impl Named for Secret {
+    const PREFIX: &'static str = "secret";
+}
+impl Named for EgressDecision {
+    const PREFIX: &'static str = "egr";
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Descriptions for OpenAPI of what serde reads by hand.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};
@@ -8,6 +9,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use crate::agent::{AgentReferenceBody, ModelDraft};
 use crate::id::{Id, Named};
+use crate::variable::VariableBody;
 
 /// A model's name, or the model in full.
 #[derive(ToSchema)]
@@ -26,6 +28,18 @@ pub enum TextOrAgentReference {
     Id(String),
     Reference(AgentReferenceBody),
 }
+
+/// A variable's value, or the variable in full.
+#[derive(ToSchema)]
+#[schema(as = TextOrVariable)]
+#[serde(untagged)]
+pub enum TextOrVariable {
+    Value(String),
+    Variable(VariableBody),
+}
+
+/// Variables by name; in a change `null` takes one away.
+pub type VariablesByName = BTreeMap<String, Option<TextOrVariable>>;
 
 impl<T: Named> PartialSchema for Id<T> {
     fn schema() -> RefOr<Schema> {

@@ -261,6 +261,12 @@ pub struct SessionSpec {
     /// Variables for the harness's room. Never a secret's value.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
+    /// Files that are put into the sandbox before the harness starts.
+    #[serde(default)]
+    pub files: Vec<PlantedFile>,
+    /// Ports beside 80 and 443 on which programs that know no proxy are let out.
+    #[serde(default)]
+    pub transparent_ports: Vec<u16>,
     /// What was said so far, for a harness that cannot resume: given as history, never run again.
     #[serde(default)]
     pub transcript: Vec<TranscriptItem>,
@@ -277,6 +283,14 @@ pub struct SessionSpec {
     /// Where the first files come from, if the session goes on from an earlier point of another.
     #[serde(default)]
     pub forked_from: Option<ForkedFrom>,
+}
+
+/// A file that the platform puts into a sandbox. Never holds a secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlantedFile {
+    /// Absolute, below the home or the workspace.
+    pub path: String,
+    pub content: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

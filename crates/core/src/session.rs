@@ -8,8 +8,10 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::agent::AgentSnapshot;
+use crate::budget::{Allowance, Budget, Money, NanoDollars};
 use crate::id::{AgentId, EnvironmentId, SandboxId, SessionId, TeamId, TurnId};
 use crate::sandbox::{Epoch, JournalMark, Startup};
+use crate::variable::Variables;
 
 pub use event::{
     ClientEvent, ContentBlock, Event, EventBody, ModelUsage, RetryStatus, StoppedBecause, WireError,
@@ -39,6 +41,10 @@ pub struct Session {
     /// The last journal of an earlier epoch of which something is in the log.
     pub former_journal: Option<JournalMark>,
     pub usage: Usage,
+    /// What its model calls may cost in all.
+    pub budget: Option<Budget>,
+    /// Variables of its sandboxes, beside those of its environment and its agent.
+    pub environment_variables: Variables,
     /// Where it comes from, if it goes on from an earlier point of another session.
     pub forked_from: Option<ForkedFrom>,
     pub created_at: DateTime<Utc>,
@@ -119,6 +125,8 @@ impl Session {
             journal_through: 0,
             former_journal: None,
             usage: Usage::default(),
+            budget: None,
+            environment_variables: Variables::new(),
             forked_from: None,
             created_at: now,
             updated_at: now,
@@ -127,13 +135,18 @@ impl Session {
         }
     }
 
+    /// What it may spend and has spent.
+    pub fn allowance(&self) -> Allowance {
+        Allowance { budget: self.budget, spent: self.usage.cost_nano_usd }
+    }
+
     /// Whether it still takes messages; an archived session counts as ended.
     pub fn is_live(&self) -> bool {
         self.archived_at.is_none() && self.status != SessionStatus::Terminated
     }
 }
 
-/// Tokens spent, added up over the session's life.
+/// Tokens and money spent, added up over the session's life.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default)]
@@ -142,16 +155,56 @@ pub struct Usage {
     pub output_tokens: u64,
     pub cache_read_input_tokens: u64,
     pub cache_creation_input_tokens: u64,
+    /// In billionths of a US dollar.
+    pub cost_nano_usd: NanoDollars,
 }
 
 impl Usage {
-    pub fn add(&mut self, usage: ModelUsage) {
+    pub fn add(&mut self, usage: ModelUsage, cost: NanoDollars) {
+        self.cost_nano_usd = self.cost_nano_usd.plus(cost);
         self.input_tokens = self.input_tokens.saturating_add(usage.input_tokens);
         self.output_tokens = self.output_tokens.saturating_add(usage.output_tokens);
         self.cache_read_input_tokens =
             self.cache_read_input_tokens.saturating_add(usage.cache_read_input_tokens);
         self.cache_creation_input_tokens =
             self.cache_creation_input_tokens.saturating_add(usage.cache_creation_input_tokens);
+    }
+}
+
+/// What was spent, in the wire format's shape; `cost_usd` is ours.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct WireUsage {
+    pub input_tokens: u64,
+    pub output_tokens: u64,
+    pub cache_read_input_tokens: u64,
+    pub cache_creation: CacheCreation,
+    /// Rounded up to a cent.
+    pub list_cost: Money,
+    /// Exactly, in dollars: `0.000042`.
+    pub cost_usd: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CacheCreation {
+    pub ephemeral_1h_input_tokens: u64,
+    pub ephemeral_5m_input_tokens: u64,
+}
+
+impl From<Usage> for WireUsage {
+    fn from(usage: Usage) -> Self {
+        Self {
+            input_tokens: usage.input_tokens,
+            output_tokens: usage.output_tokens,
+            cache_read_input_tokens: usage.cache_read_input_tokens,
+            cache_creation: CacheCreation {
+                ephemeral_1h_input_tokens: 0,
+                ephemeral_5m_input_tokens: usage.cache_creation_input_tokens,
+            },
+            list_cost: Money::in_cents(usage.cost_nano_usd),
+            cost_usd: usage.cost_nano_usd.to_string(),
+        }
     }
 }
 
@@ -168,6 +221,9 @@ pub struct SessionPatch {
     pub tools: Option<Vec<crate::agent::Tool>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mcp_servers: Option<Vec<crate::agent::McpServer>>,
+    /// `Some(None)` takes the limit away.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "double_option")]
+    pub budget: Option<Option<Budget>>,
 }
 
 /// Keeps `null` (clear) and absent (leave) apart.

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use crate::budget::{Allowance, Budget, NanoDollars};
 use crate::id::{ApiKeyId, TeamId};
+use crate::network::HostPattern;
 
 /// Name of the team in which the administrator acts when none is named.
 pub const DEFAULT_TEAM: &str = "default";
@@ -14,7 +16,32 @@ pub struct Team {
     pub id: TeamId,
     pub name: String,
     pub retention: Retention,
+    /// Hosts that its sandboxes may reach although their addresses are not public.
+    pub internal_hosts: Vec<HostPattern>,
+    /// What the model calls of all its sessions may cost.
+    pub budget: Option<Budget>,
+    /// What they have cost, sessions deleted since included.
+    pub spent: NanoDollars,
     pub created_at: DateTime<Utc>,
+}
+
+impl Team {
+    /// A team that has set nothing yet.
+    pub fn new(id: TeamId, name: String, now: DateTime<Utc>) -> Self {
+        Self {
+            id,
+            name,
+            retention: Retention::default(),
+            internal_hosts: Vec::new(),
+            budget: None,
+            spent: NanoDollars::default(),
+            created_at: now,
+        }
+    }
+
+    pub fn allowance(&self) -> Allowance {
+        Allowance { budget: self.budget, spent: self.spent }
+    }
 }
 
 /// When a team's sessions go away by themselves. `None`: never.

@@ -129,6 +129,11 @@ impl StopReason {
         }
     }
 
+    /// Whether the turn only stands still: it goes on when the call is answered, or the budget raised.
+    pub fn is_halt(self) -> bool {
+        matches!(self, Self::RequiresAction | Self::BudgetReached)
+    }
+
     /// Whether a `session.error` event goes before the idle event.
     pub fn is_error(self) -> bool {
         matches!(self.wire_word(), "retries_exhausted")

@@ -92,7 +92,7 @@ pub(crate) fn first_page(limit: u32) -> PageRequest {
 }
 
 pub(crate) fn new_team(name: &str) -> Team {
-    Team { id: new_id(), name: name.to_owned(), retention: Retention::default(), created_at: at(0) }
+    Team::new(new_id(), name.to_owned(), at(0))
 }
 
 pub(crate) fn new_definition(name: &str) -> AgentDefinition {
@@ -121,6 +121,7 @@ pub(crate) fn new_environment(team: &Team, name: &str) -> Environment {
         config: EnvironmentConfig::Cloud {
             networking: Networking::Unrestricted,
             packages: Packages::default(),
+            environment_variables: BTreeMap::new(),
             sandbox: SandboxSpec::default(),
         },
         scope: None,

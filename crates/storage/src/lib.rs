@@ -10,16 +10,20 @@
 pub mod agent;
 pub mod api_key;
 pub mod command_answer;
+pub mod credential;
+pub mod egress_decision;
 pub mod environment;
 pub mod event;
 pub mod idempotency;
 pub mod job_lease;
 pub mod outbox;
 pub mod sandbox;
+pub mod secret;
 pub mod session;
 pub mod snapshot;
 pub mod team;
 pub mod turn;
+pub mod vault;
 
 mod column;
 mod failure;

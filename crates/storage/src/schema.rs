@@ -44,6 +44,47 @@ diesel::table! {
 }
 
 diesel::table! {
+    credentials (id) {
+        id -> Uuid,
+        team_id -> Uuid,
+        vault_id -> Uuid,
+        display_name -> Nullable<Text>,
+        auth -> Jsonb,
+        metadata -> Jsonb,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+        archived_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    egress_decisions (id) {
+        id -> Uuid,
+        team_id -> Uuid,
+        session_id -> Uuid,
+        sandbox_id -> Uuid,
+        at -> Timestamptz,
+        verdict -> Text,
+        rule -> Text,
+        code -> Nullable<Text>,
+        host -> Text,
+        port -> Integer,
+        method -> Nullable<Text>,
+        path -> Nullable<Text>,
+        status -> Nullable<Integer>,
+        bytes_out -> BigInt,
+        bytes_in -> BigInt,
+    }
+}
+
+diesel::table! {
+    encryption_keys (id) {
+        id -> Text,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     environments (id) {
         id -> Uuid,
         team_id -> Uuid,
@@ -129,6 +170,21 @@ diesel::table! {
 }
 
 diesel::table! {
+    secrets (id) {
+        id -> Uuid,
+        team_id -> Nullable<Uuid>,
+        owner_id -> Uuid,
+        name -> Text,
+        sealed -> Nullable<Binary>,
+        key_id -> Text,
+        fingerprint_length -> Nullable<Integer>,
+        fingerprint_head -> Nullable<BigInt>,
+        fingerprint_digest -> Nullable<Binary>,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     sessions (id) {
         id -> Uuid,
         team_id -> Uuid,
@@ -154,6 +210,8 @@ diesel::table! {
         archived_at -> Nullable<Timestamptz>,
         forked_from -> Nullable<Jsonb>,
         former_journal -> Nullable<Jsonb>,
+        budget -> Nullable<Jsonb>,
+        environment_variables -> Jsonb,
     }
 }
 
@@ -164,6 +222,9 @@ diesel::table! {
         created_at -> Timestamptz,
         archive_inactive_after_seconds -> Nullable<BigInt>,
         delete_archived_after_seconds -> Nullable<BigInt>,
+        internal_hosts -> Jsonb,
+        budget_nano_usd -> Nullable<BigInt>,
+        spent_nano_usd -> BigInt,
     }
 }
 
@@ -187,6 +248,18 @@ diesel::table! {
 }
 
 diesel::table! {
+    vaults (id) {
+        id -> Uuid,
+        team_id -> Uuid,
+        display_name -> Text,
+        metadata -> Jsonb,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+        archived_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
     workspace_snapshots (session_id, turn_id) {
         session_id -> Uuid,
         turn_id -> Uuid,
@@ -199,8 +272,10 @@ diesel::table! {
 }
 
 diesel::allow_tables_to_appear_in_same_query!(agents, agent_versions);
+diesel::allow_tables_to_appear_in_same_query!(credentials, secrets, vaults);
+diesel::joinable!(sessions -> teams (team_id));
 diesel::allow_tables_to_appear_in_same_query!(events, turns);
-diesel::allow_tables_to_appear_in_same_query!(sandboxes, sessions, environments);
+diesel::allow_tables_to_appear_in_same_query!(sandboxes, sessions, environments, teams, turns);
 
 #[cfg(test)]
 mod tests;

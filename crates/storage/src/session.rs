@@ -7,7 +7,7 @@ mod write;
 
 pub use due::{
     Bereft, BereftSince, Due, IdleSandbox, list_archived_for_long, list_bereft,
-    list_idle_with_sandbox, list_inactive,
+    list_idle_with_sandbox, list_inactive, list_resumable,
 };
 pub use read::{SessionFilter, find, find_live_by_context, list, lock};
 pub use write::{delete, insert, update, update_state};

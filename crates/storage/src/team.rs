@@ -4,8 +4,10 @@ mod read;
 mod row;
 mod write;
 
-pub use read::{find, find_by_name, list, lock};
-pub use write::{ensure_default, insert, set_retention};
+pub use read::{allowance, find, find_by_name, list, lock};
+pub use write::{
+    add_spent, ensure_default, insert, set_budget, set_internal_hosts, set_retention,
+};
 
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,7 @@ use crate::agent::{
     ToolDraft, resolve_tools,
 };
 use crate::harness::HarnessName;
+use crate::variable::{Variables, VariablesDraft};
 use crate::wire::{
     Change, InvalidField, MetadataPatch, TextOr, check_length, check_metadata, patch_metadata,
 };
@@ -41,6 +42,10 @@ pub struct AgentDraft {
     pub multiagent: Option<Value>,
     #[serde(default)]
     pub execution_identity: Option<ExecutionIdentity>,
+    /// Resolved apart from the rest: secrets among them are sealed before the definition names them.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<crate::openapi::VariablesByName>))]
+    pub environment_variables: Option<VariablesDraft>,
     #[serde(default)]
     pub metadata: Option<BTreeMap<String, String>>,
 }
@@ -81,6 +86,10 @@ pub struct AgentPatch {
     #[serde(default)]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<ExecutionIdentity>))]
     pub execution_identity: Change<ExecutionIdentity>,
+    /// By name: a value sets, `null` takes away. Resolved apart, as in [`AgentDraft`].
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<crate::openapi::VariablesByName>))]
+    pub environment_variables: Option<VariablesDraft>,
     #[serde(default)]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<BTreeMap<String, Option<String>>>))]
     pub metadata: Option<MetadataPatch>,
@@ -129,6 +138,7 @@ impl AgentDraft {
             execution_identity: self
                 .execution_identity
                 .unwrap_or_else(ExecutionIdentity::service_account),
+            environment_variables: Variables::new(),
             metadata: self.metadata.unwrap_or_default(),
         };
         definition.check()?;
@@ -169,6 +179,7 @@ impl AgentPatch {
                 Change::Clear => ExecutionIdentity::service_account(),
                 Change::Set(identity) => identity,
             },
+            environment_variables: before.environment_variables,
             metadata: patch_metadata(before.metadata, self.metadata.unwrap_or_default())?,
         };
         definition.check()?;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::id::{SessionId, TurnId};
 use crate::sandbox::Epoch;
 use crate::session::{ForkedFrom, Session, Usage};
+use crate::variable::{Variable, Variables};
 
 use super::{
     BTreeMap, Conversation, EventBody, Moment, SessionStatus, StopReason, Turn, TurnState,
@@ -39,6 +40,13 @@ pub struct Fork {
     pub turns: Vec<(TurnId, TurnId)>,
 }
 
+/// Secrets belong to the session that they were given to, and go with it.
+fn plain_variables(source: &Session) -> Variables {
+    let mut variables = source.environment_variables.clone();
+    variables.retain(|_, variable| matches!(variable, Variable::Plain { .. }));
+    variables
+}
+
 impl Conversation {
     /// Begins a session with the transcript of `source` up to a point, and the files and the harness's memory as they were at the end
     /// of the turn of that point.
@@ -68,6 +76,7 @@ impl Conversation {
             journal_through: 0,
             former_journal: None,
             usage: Usage::default(),
+            environment_variables: plain_variables(source),
             forked_from: Some(ForkedFrom {
                 session_id: source.id,
                 at_event: point.at_event,

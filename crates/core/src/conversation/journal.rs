@@ -30,8 +30,9 @@ impl Conversation {
             self.session.journal_through = number;
             self.take_entry(epoch, entry, moment);
         }
+        let through = self.session.journal_through;
         self.advance(moment);
-        Ok(self.session.journal_through)
+        Ok(through)
     }
 
     fn fresh_entries(&self, batch: Vec<NumberedEntry>) -> Result<Vec<NumberedEntry>, Refusal> {
@@ -61,7 +62,11 @@ impl Conversation {
             Entry::Event { turn_id, id, body } => self.take_event(turn_id, id, body, moment),
             Entry::ActionResumed { turn_id, event_id } => self.resume_action(turn_id, event_id),
             Entry::TurnEnded { turn_id, stop_reason, message } => {
-                self.end_turn(turn_id, stop_reason, message, moment);
+                if self.stopped_for_money(turn_id, stop_reason) {
+                    self.hold_turn(turn_id);
+                } else {
+                    self.end_turn(turn_id, stop_reason, message, moment);
+                }
             }
             Entry::HarnessSession { id } => self.session.harness_session = Some(id),
         }
@@ -77,9 +82,6 @@ impl Conversation {
         if turn.is_some_and(|turn| self.open_turns.iter().all(|open| open.id != turn)) {
             // Of the end of a lost sandbox's journal, and too late: that turn's end is in the log.
             return;
-        }
-        if let EventBody::SpanModelRequestEnd { model_usage, .. } = &body {
-            self.session.usage.add(*model_usage);
         }
         let required = body.required_action();
         let ended_call = if let EventBody::AgentToolResult { tool_use_id, .. } = &body {

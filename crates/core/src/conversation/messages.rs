@@ -3,8 +3,8 @@
 use crate::turn::{ActionAnswer, ActionKind};
 
 use super::{
-    ClientEvent, Conversation, EventBody, Moment, Outgoing, Refusal, StopReason, Turn, TurnId,
-    TurnState,
+    ClientEvent, Conversation, EventBody, Moment, Outgoing, Refusal, SessionStatus, StopReason,
+    Turn, TurnId, TurnState,
 };
 
 /// Where a client's event came to stand.
@@ -26,8 +26,13 @@ impl Conversation {
         self.refuse_ended()?;
         let mut taken = Vec::with_capacity(events.len());
         for event in events {
-            taken.push(self.take_client_event(event, moment)?);
+            let told = self.take_client_event(event, moment)?;
+            let was_idle = self.session.status == SessionStatus::Idle;
             self.advance(moment);
+            if was_idle && told.turn.is_some() {
+                self.tell_if_out_of_money(moment);
+            }
+            taken.push(told);
         }
         Ok(taken)
     }
@@ -69,6 +74,8 @@ impl Conversation {
             | EventBody::SessionStatusTerminated { .. }
             | EventBody::SessionError { .. }
             | EventBody::SessionUpdated { .. }
+            | EventBody::SessionUsage { .. }
+            | EventBody::SessionAlarm { .. }
             | EventBody::SessionContextRestored { .. }
             | EventBody::SessionDeleted {}
             | EventBody::SpanModelRequestStart {}

@@ -1,5 +1,6 @@
 //! Why a command changes nothing.
 
+use crate::budget::NanoDollars;
 use crate::failure::FailureKind;
 use crate::id::EventId;
 use crate::sandbox::Epoch;
@@ -39,6 +40,10 @@ pub enum Refusal {
     NoSuchEvent(i64, i64),
     #[error("another live session of this agent has the context")]
     ContextTaken,
+    #[error("a budget can be given only when the session is opened")]
+    BudgetCreateOnly,
+    #[error("the budget must be above what is spent already ({0} US dollars)")]
+    BudgetNotRaised(NanoDollars),
     #[error("the files at the end of that turn were not kept; fork at another turn's end")]
     NoSnapshot,
 }
@@ -55,6 +60,8 @@ impl Refusal {
             | Self::WrongAnswer(_)
             | Self::NoSuchEvent(..)
             | Self::NoSnapshot
+            | Self::BudgetCreateOnly
+            | Self::BudgetNotRaised(_)
             | Self::JournalGap { .. } => FailureKind::Invalid,
             Self::StaleEpoch { .. }
             | Self::OtherSandbox
@@ -81,6 +88,8 @@ impl Refusal {
             Self::WrongAnswer(_) => "wrong_answer",
             Self::NoSuchEvent(..) => "no_such_event",
             Self::NoSnapshot => "no_snapshot",
+            Self::BudgetCreateOnly => "budget_create_only",
+            Self::BudgetNotRaised(_) => "budget_not_raised",
             Self::ContextTaken => "context_taken",
         }
     }

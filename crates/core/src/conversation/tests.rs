@@ -3,5 +3,6 @@
 mod answers;
 mod forks;
 mod interleavings;
+mod money;
 mod scene;
 mod turns;

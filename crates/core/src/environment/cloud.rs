@@ -2,10 +2,15 @@
 
 use serde::Deserialize;
 
-use crate::environment::{EnvironmentConfig, Networking, Packages, Resources, SandboxSpec};
+use crate::environment::{
+    EnvironmentConfig, HostRule, Networking, Packages, Resources, SandboxSpec,
+};
+use crate::network::HostPattern;
+use crate::variable::{Variables, VariablesDraft};
 use crate::wire::{Change, InvalidField};
 
 const MAX_ALLOWED_HOSTS: usize = 256;
+const MAX_RULES: usize = 256;
 const MAX_PACKAGES: usize = 256;
 const MAX_IDLE_SECONDS: u64 = 30 * 24 * 3600;
 
@@ -31,6 +36,12 @@ pub struct CloudDraft {
     pub harness_silence_seconds: Option<u64>,
     #[serde(default)]
     pub warm_pool_size: Option<u32>,
+    #[serde(default)]
+    pub inspect_tls: Option<bool>,
+    /// By name: a value sets, `null` takes away. Resolved apart from the rest: secrets among them are sealed before the config names them.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<crate::openapi::VariablesByName>))]
+    pub environment_variables: Option<VariablesDraft>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -41,6 +52,8 @@ pub enum NetworkingDraft {
     Limited {
         #[serde(default)]
         allowed_hosts: Option<Vec<String>>,
+        #[serde(default)]
+        rules: Option<Vec<HostRule>>,
         #[serde(default)]
         allow_mcp_servers: Option<bool>,
         #[serde(default)]
@@ -88,6 +101,7 @@ pub struct ResourcesDraft {
 pub(super) struct CloudConfig {
     pub(super) networking: Networking,
     pub(super) packages: Packages,
+    pub(super) variables: Variables,
     pub(super) sandbox: SandboxSpec,
 }
 
@@ -118,18 +132,20 @@ impl CloudDraft {
                 .harness_silence_seconds
                 .unwrap_or(before.sandbox.harness_silence_seconds),
             warm_pool_size: self.warm_pool_size.unwrap_or(before.sandbox.warm_pool_size),
+            inspect_tls: self.inspect_tls.unwrap_or(before.sandbox.inspect_tls),
         };
         check_range("idle_timeout_seconds", sandbox.idle_timeout_seconds, 1, MAX_IDLE_SECONDS)?;
         let silence = Some(sandbox.harness_silence_seconds);
         check_range("harness_silence_seconds", silence, 1, MAX_IDLE_SECONDS)?;
         check_range("warm_pool_size", Some(sandbox.warm_pool_size.into()), 0, 100)?;
-        Ok(EnvironmentConfig::Cloud { networking, packages, sandbox })
+        let environment_variables = before.variables;
+        Ok(EnvironmentConfig::Cloud { networking, packages, environment_variables, sandbox })
     }
 }
 
 impl NetworkingDraft {
     fn resolve(self) -> Result<Networking, InvalidField> {
-        let Self::Limited { allowed_hosts, allow_mcp_servers, allow_package_managers } = self
+        let Self::Limited { allowed_hosts, rules, allow_mcp_servers, allow_package_managers } = self
         else {
             return Ok(Networking::Unrestricted);
         };
@@ -139,30 +155,24 @@ impl NetworkingDraft {
             return Err(InvalidField::new("config.networking.allowed_hosts", problem));
         }
         for (index, host) in allowed_hosts.iter().enumerate() {
-            if !is_host_pattern(host) {
+            if host.parse::<HostPattern>().is_err() {
                 let field = format!("config.networking.allowed_hosts[{index}]");
-                let problem = format!("{host:?} is neither a host name nor *.example.com");
+                let problem = format!("{host:?} is no host name, address or *.example.com, alone or with :port");
                 return Err(InvalidField::new(field, problem));
             }
         }
+        let rules = rules.unwrap_or_default();
+        if rules.len() > MAX_RULES {
+            let problem = "at most 256 rules are allowed";
+            return Err(InvalidField::new("config.networking.rules", problem));
+        }
         Ok(Networking::Limited {
             allowed_hosts,
+            rules,
             allow_mcp_servers: allow_mcp_servers.unwrap_or(false),
             allow_package_managers: allow_package_managers.unwrap_or(false),
         })
     }
-}
-
-/// A host name, an IPv4 address, or `*.` before a host name; no scheme, port or path.
-fn is_host_pattern(text: &str) -> bool {
-    let name = text.strip_prefix("*.").unwrap_or(text);
-    let is_label = |label: &str| {
-        !label.is_empty()
-            && label
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
-    };
-    name.len() <= 253 && name.split('.').all(is_label)
 }
 
 impl PackagesDraft {

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use crate::environment::cloud::{CloudConfig, CloudDraft};
 use crate::environment::{Environment, EnvironmentConfig};
+use crate::variable::VariablesDraft;
 use crate::wire::{
     Change, InvalidField, MetadataPatch, check_length, check_metadata, patch_metadata,
 };
@@ -54,6 +55,16 @@ pub enum EnvironmentConfigDraft {
     SelfHosted,
 }
 
+impl EnvironmentConfigDraft {
+    /// Takes out what the request says of variables.
+    pub fn take_variables(&mut self) -> Option<VariablesDraft> {
+        match self {
+            Self::Cloud(draft) => draft.environment_variables.take(),
+            Self::SelfHosted => None,
+        }
+    }
+}
+
 /// What a request says of an environment, resolved and checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EnvironmentSettings {
@@ -99,8 +110,13 @@ impl EnvironmentPatch {
             }
             (
                 Some(EnvironmentConfigDraft::Cloud(draft)),
-                EnvironmentConfig::Cloud { networking, packages, sandbox },
-            ) => draft.apply_to(CloudConfig { networking, packages, sandbox })?,
+                EnvironmentConfig::Cloud { networking, packages, environment_variables, sandbox },
+            ) => draft.apply_to(CloudConfig {
+                networking,
+                packages,
+                variables: environment_variables,
+                sandbox,
+            })?,
             (
                 Some(EnvironmentConfigDraft::Cloud(_) | EnvironmentConfigDraft::SelfHosted),
                 EnvironmentConfig::Cloud { .. } | EnvironmentConfig::SelfHosted,
@@ -212,7 +228,7 @@ mod tests {
 
     #[test]
     fn hosts_are_names_and_nothing_more() {
-        for host in ["https://x", "x:80", "x/y", "", "*.", "a..b", "[::1]"] {
+        for host in ["https://x", "x:0", "x/y", "", "*.", "a..b", "0x7f.1"] {
             let networking = json!({"type": "limited", "allowed_hosts": [host]});
             let body = json!({"name": "n", "config": {"type": "cloud", "networking": networking}});
             assert!(resolve(body).is_err(), "{host}");

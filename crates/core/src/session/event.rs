@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::agent::AgentSnapshot;
+use crate::budget::WireBudget;
+use crate::egress::AlarmKind;
 use crate::id::{EventId, TurnId};
+use crate::session::WireUsage;
 use crate::turn::{ActionKind, StopReason};
 
 /// One immutable entry of a session's log.
@@ -114,6 +117,26 @@ pub enum EventBody {
         metadata: Option<BTreeMap<String, String>>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         agent: Option<Box<AgentSnapshot>>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[cfg_attr(feature = "openapi", schema(value_type = Option<WireBudget>))]
+        budget: Option<Option<WireBudget>>,
+    },
+    /// What the session has spent by now.
+    #[serde(rename = "session.usage")]
+    SessionUsage {
+        usage: WireUsage,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        budget: Option<WireBudget>,
+    },
+    /// Something was seen that must never happen: a placeholder sent where it does not belong, a value that was planted for nobody.
+    #[serde(rename = "session.alarm")]
+    SessionAlarm {
+        kind: AlarmKind,
+        message: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        host: Option<String>,
+        /// Whether the sandbox was ended over it.
+        sandbox_ended: bool,
     },
     #[serde(rename = "session.context_restored")]
     SessionContextRestored {
@@ -153,6 +176,8 @@ impl EventBody {
             Self::SessionStatusTerminated { .. } => "session.status_terminated",
             Self::SessionError { .. } => "session.error",
             Self::SessionUpdated { .. } => "session.updated",
+            Self::SessionUsage { .. } => "session.usage",
+            Self::SessionAlarm { .. } => "session.alarm",
             Self::SessionContextRestored { .. } => "session.context_restored",
             Self::SessionDeleted { .. } => "session.deleted",
             Self::SpanModelRequestStart { .. } => "span.model_request_start",
@@ -182,6 +207,8 @@ impl EventBody {
             | Self::SessionStatusTerminated { .. }
             | Self::SessionError { .. }
             | Self::SessionUpdated { .. }
+            | Self::SessionUsage { .. }
+            | Self::SessionAlarm { .. }
             | Self::SessionContextRestored { .. }
             | Self::SessionDeleted { .. }
             | Self::SpanModelRequestStart { .. }
@@ -189,10 +216,10 @@ impl EventBody {
         }
     }
 
-    /// Whether it is the end of a turn, and no mere halt of one that waits for an answer.
+    /// Whether it is the end of a turn, and no mere halt of one that waits for an answer or for money.
     pub fn is_end_of_turn(&self) -> bool {
         if let Self::SessionStatusIdle { stop_reason } = self {
-            stop_reason.reason != StopReason::RequiresAction
+            !stop_reason.reason.is_halt()
         } else {
             false
         }
@@ -225,6 +252,8 @@ impl EventBody {
             | Self::SessionStatusTerminated { .. }
             | Self::SessionError { .. }
             | Self::SessionUpdated { .. }
+            | Self::SessionUsage { .. }
+            | Self::SessionAlarm { .. }
             | Self::SessionDeleted { .. } => false,
         }
     }

@@ -220,6 +220,34 @@ pub async fn list_archived_for_long(
     Ok(due(rows))
 }
 
+/// Sessions that stand still before a turn although neither their budget nor their team's is used up; longest unchanged first, those
+/// after `past`.
+pub async fn list_resumable(
+    connection: &mut Connection,
+    past: Option<&Due>,
+    limit: u32,
+) -> Result<Vec<Due>, StorageError> {
+    // There are few open turns, and they have an index of their own.
+    let rows: Vec<DueRow> = diesel::sql_query(
+        "select sessions.team_id, sessions.id, sessions.updated_at from sessions
+         join teams on teams.id = sessions.team_id
+         where sessions.status = 'idle'
+           and sessions.id in (select session_id from turns where state <> 'ended' group by session_id having bool_and(state = 'queued'))
+           and (teams.budget_nano_usd is null or teams.spent_nano_usd < teams.budget_nano_usd)
+           and (sessions.budget is null
+                or (sessions.usage->>'cost_nano_usd')::bigint < (sessions.budget->>'max_cost')::bigint)
+           and ($1 is null or (sessions.updated_at, sessions.id) > ($1, $2))
+         order by sessions.updated_at, sessions.id
+         limit $3",
+    )
+    .bind::<Nullable<Timestamptz>, _>(past.map(|past| past.updated_at))
+    .bind::<Nullable<SqlUuid>, _>(past.map(|past| past.session_id.uuid()))
+    .bind::<BigInt, _>(i64::from(limit))
+    .load(connection)
+    .await?;
+    Ok(due(rows))
+}
+
 fn due(rows: Vec<DueRow>) -> Vec<Due> {
     rows.into_iter()
         .map(|row| Due {

@@ -39,6 +39,8 @@ pub(super) struct SessionRow {
     archived_at: Option<DateTime<Utc>>,
     forked_from: Option<Value>,
     former_journal: Option<Value>,
+    budget: Option<Value>,
+    environment_variables: Value,
 }
 
 /// The columns that move with the conversation.
@@ -66,6 +68,12 @@ pub(super) struct DescriptionColumns {
     agent: Value,
     title: Option<String>,
     metadata: Value,
+    budget: Option<Value>,
+}
+
+fn budget_to_json(session: &Session) -> Result<Option<Value>, StorageError> {
+    let budget = session.budget.as_ref();
+    budget.map(|budget| to_json("sessions.budget", budget)).transpose()
 }
 
 fn mark_to_json(session: &Session) -> Result<Option<Value>, StorageError> {
@@ -107,6 +115,11 @@ impl TryFrom<&Session> for SessionRow {
                 .map(|forked_from| to_json("sessions.forked_from", forked_from))
                 .transpose()?,
             former_journal: mark_to_json(session)?,
+            budget: budget_to_json(session)?,
+            environment_variables: to_json(
+                "sessions.environment_variables",
+                &session.environment_variables,
+            )?,
         })
     }
 }
@@ -141,6 +154,7 @@ impl TryFrom<&Session> for DescriptionColumns {
             agent: to_json("sessions.agent", &session.agent)?,
             title: session.title.clone(),
             metadata: to_json("sessions.metadata", &session.metadata)?,
+            budget: budget_to_json(session)?,
         })
     }
 }
@@ -182,6 +196,14 @@ impl TryFrom<SessionRow> for Session {
                 .former_journal
                 .map(|mark| from_json("sessions.former_journal", mark))
                 .transpose()?,
+            budget: row
+                .budget
+                .map(|budget| from_json("sessions.budget", budget))
+                .transpose()?,
+            environment_variables: from_json(
+                "sessions.environment_variables",
+                row.environment_variables,
+            )?,
         })
     }
 }

@@ -32,6 +32,8 @@ pub(super) struct Scene {
     pub(super) log: Vec<Event>,
     pub(super) sent: Vec<Outgoing>,
     pub(super) journal: u64,
+    /// What the team may spend and has spent.
+    pub(super) team: Allowance,
 }
 
 impl Scene {
@@ -49,6 +51,7 @@ impl Scene {
             log: Vec::new(),
             sent: Vec::new(),
             journal: 0,
+            team: Allowance::default(),
         };
         scene.keep(changes);
         scene
@@ -63,7 +66,8 @@ impl Scene {
     /// Resumes the stored session, lets `happen` happen, and stores what came of it: as a service does for each command.
     pub(super) fn act<T>(&mut self, happen: impl FnOnce(&mut Conversation, Moment<'_>) -> T) -> T {
         let mut conversation =
-            Conversation::resume(self.session.clone(), self.open_turns.clone(), self.last_ordinal);
+            Conversation::resume(self.session.clone(), self.open_turns.clone(), self.last_ordinal)
+                .of_team(self.team);
         let now = DateTime::UNIX_EPOCH;
         let result = happen(&mut conversation, Moment { now, ids: &self.ids });
         let (session, changes) = conversation.into_parts();
@@ -249,6 +253,7 @@ fn blank_session(ids: &Counted) -> Session {
         skills: Vec::new(),
         multiagent: None,
         execution_identity: ExecutionIdentity::ServiceAccount,
+        environment_variables: BTreeMap::new(),
         metadata: BTreeMap::new(),
     };
     let agent = AgentSnapshot { id: agent_id, version: 1, definition };

@@ -1,4 +1,5 @@
 use chrono::TimeDelta;
+use platform_core::budget::{Budget, NanoDollars};
 use platform_core::environment::{EnvironmentConfig, Networking, Packages, SandboxSpec};
 use platform_core::sandbox::{Sandbox, SandboxState};
 use platform_core::session::{Session, SessionStatus};
@@ -7,7 +8,7 @@ use platform_core::turn::TurnState;
 use super::*;
 use crate::fixture::{Fixture, at, new_environment, new_id, new_turn};
 use crate::outbox::OutboxMessage;
-use crate::{environment, outbox, sandbox, session, turn};
+use crate::{environment, outbox, sandbox, session, team, turn};
 
 #[tokio::test]
 async fn a_sandbox_is_idle_for_as_long_as_its_environment_says() {
@@ -19,6 +20,7 @@ async fn a_sandbox_is_idle_for_as_long_as_its_environment_says() {
         environment.config = EnvironmentConfig::Cloud {
             networking: Networking::Unrestricted,
             packages: Packages::default(),
+            environment_variables: std::collections::BTreeMap::new(),
             sandbox: SandboxSpec { idle_timeout_seconds: timeout, ..SandboxSpec::default() },
         };
         environment::insert(&mut connection, &environment).await.unwrap();
@@ -164,6 +166,34 @@ async fn sessions_are_put_away_and_removed_when_their_team_says_so() {
     keep_for(&fixture, i64::MAX, i64::MAX).await;
     assert_eq!(ids(list_inactive(&mut connection, late, 10).await.unwrap()), []);
     assert_eq!(ids(list_archived_for_long(&mut connection, late, 10).await.unwrap()), []);
+}
+
+#[tokio::test]
+async fn what_stands_still_for_want_of_money_is_listed_once_there_is_some() {
+    let fixture = Fixture::create().await;
+    let mut connection = fixture.connection().await;
+    let with_money = |session: &mut Session, max_cost| {
+        session.budget = Some(Budget { max_cost: NanoDollars(max_cost) });
+        session.usage.cost_nano_usd = NanoDollars(10);
+    };
+    let raised = stored(&fixture, |session| with_money(session, 11)).await;
+    let used_up = stored(&fixture, |session| with_money(session, 10)).await;
+    let idle = stored(&fixture, |_| ()).await;
+    let working = stored(&fixture, |session| at_work(session, 0)).await;
+    for session in [&raised, &used_up, &working] {
+        let turn = new_turn(1, 1);
+        turn::save(&connection, fixture.team.id, session.id, [&turn]).await.unwrap();
+    }
+    let listed = list_resumable(&mut connection, None, 10).await.unwrap();
+    let [found] = listed[..] else { panic!("{listed:?}") };
+    assert_eq!(found.session_id, raised.id);
+    assert_ne!(found.session_id, idle.id);
+    assert_eq!(list_resumable(&mut connection, Some(&found), 10).await.unwrap(), []);
+
+    let budget = Some(Budget { max_cost: NanoDollars(5) });
+    team::set_budget(&mut connection, fixture.team.id, budget).await.unwrap();
+    team::add_spent(&connection, fixture.team.id, NanoDollars(5)).await.unwrap();
+    assert_eq!(list_resumable(&mut connection, None, 10).await.unwrap(), []);
 }
 
 fn with_sandbox(fixture: &Fixture) -> Session {

@@ -1,0 +1,9 @@
+//! What the way out decided about the requests of each session.
+
+mod read;
+mod row;
+mod write;
+
+pub use read::{DecisionFilter, list};
+pub use write::{forget_before, insert};
+
