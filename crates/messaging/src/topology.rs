@@ -56,6 +56,7 @@ pub mod kind {
     pub const EGRESS_COMMAND: &str = "egress.command";
     pub const EVENTS_COMMITTED: &str = "events.committed";
     pub const PREVIEW: &str = "preview";
+    pub const EGRESS_DECISION: &str = "egress.decision";
     pub(crate) const ANSWER: &str = "answer";
 }
 

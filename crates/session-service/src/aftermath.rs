@@ -27,6 +27,14 @@ pub struct Aftermath {
     pub messages: Vec<OutboxMessage>,
 }
 
+impl Aftermath {
+    /// Adds what the same transaction led to after that.
+    pub fn go_on_with(&mut self, later: Self) {
+        self.events.extend(later.events);
+        self.messages.extend(later.messages);
+    }
+}
+
 /// Publishes all of it: first the events, because somebody may be looking.
 pub async fn publish(context: Context, aftermath: Aftermath) {
     announce(&context, &aftermath).await;

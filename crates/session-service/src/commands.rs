@@ -5,10 +5,13 @@ mod archive_session;
 mod delete_session;
 mod fork_session;
 mod open_session;
+mod raise_alarm;
+mod record_usage;
 mod release_sandbox;
 mod report_loss;
 mod report_startup;
 mod report_undeliverable;
+mod resume_session;
 mod send_events;
 mod update_session;
 
@@ -24,6 +27,7 @@ use platform_messaging::proto::session::{
     Refused, SessionCommand, SessionReply, session_command::Action, session_reply::Outcome,
 };
 use platform_messaging::{Broker, Incoming, Verdict, decode, encode};
+use platform_sealing::EncryptionKeys;
 use platform_storage::{Connection, Database, StorageError, command_answer};
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, error, info_span, warn};
@@ -39,6 +43,8 @@ pub struct Context {
     pub broker: Broker,
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<dyn IdSource>,
+    /// By which secrets are recognised in what is written.
+    pub keys: Arc<EncryptionKeys>,
     /// What still has to be published; a shutdown waits for it.
     pub publications: TaskTracker,
 }
@@ -46,6 +52,7 @@ pub struct Context {
 /// Whom and what a command concerns.
 #[derive(Clone, Copy)]
 pub struct Scope<'a> {
+    pub keys: &'a EncryptionKeys,
     pub team: TeamId,
     pub session: SessionId,
     pub moment: Moment<'a>,
@@ -114,7 +121,8 @@ async fn settle(context: &Context, command: SessionCommand) -> Result<Settled, C
         command.action.ok_or_else(|| CommandError::invalid("the command has no action"))?;
     let ids = Arc::clone(&context.ids);
     let moment = Moment { now: context.clock.now(), ids: ids.as_ref() };
-    let scope = Scope { team, session, moment };
+    let keys = Arc::clone(&context.keys);
+    let scope = Scope { keys: keys.as_ref(), team, session, moment };
     let is_recorded = answers_are_kept(&action);
     context
         .database
@@ -161,10 +169,13 @@ async fn perform(
         Action::ReportUndeliverable(report) => {
             report_undeliverable::report_undeliverable(connection, scope, report).await
         }
+        Action::Resume(_) => resume_session::resume_session(connection, scope).await,
+        Action::RecordUsage(usage) => record_usage::record_usage(connection, scope, usage).await,
+        Action::RaiseAlarm(alarm) => raise_alarm::raise_alarm(connection, scope, alarm).await,
     }
 }
 
-/// Commands of clients are answered from the record when they come again. What sandboxes report carries its own numbers
+/// Commands of clients, and those that count, are answered from the record when they come again. What sandboxes report carries its own numbers
 /// (epoch, journal entry, phase) by which a repeat is known.
 fn answers_are_kept(action: &Action) -> bool {
     match action {
@@ -173,8 +184,11 @@ fn answers_are_kept(action: &Action) -> bool {
         | Action::Update(_)
         | Action::Archive(_)
         | Action::Delete(_)
-        | Action::Fork(_) => true,
-        Action::AppendJournal(_)
+        | Action::Fork(_)
+        | Action::RecordUsage(_)
+        | Action::RaiseAlarm(_) => true,
+        Action::Resume(_)
+        | Action::AppendJournal(_)
         | Action::ReportStartup(_)
         | Action::ReportLoss(_)
         | Action::ReleaseSandbox(_)
@@ -195,6 +209,9 @@ fn action_name(action: Option<&Action>) -> &'static str {
         Some(Action::ReportLoss(_)) => "report_loss",
         Some(Action::ReleaseSandbox(_)) => "release_sandbox",
         Some(Action::ReportUndeliverable(_)) => "report_undeliverable",
+        Some(Action::Resume(_)) => "resume_session",
+        Some(Action::RecordUsage(_)) => "record_usage",
+        Some(Action::RaiseAlarm(_)) => "raise_alarm",
         None => "none",
     }
 }

@@ -5,6 +5,7 @@ pub mod commands;
 mod aftermath;
 mod failure;
 mod outgoing;
+mod redaction;
 mod stored;
 mod transcript;
 mod unfinished;

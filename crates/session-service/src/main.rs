@@ -7,7 +7,8 @@ use platform_messaging::Broker;
 use platform_messaging::topology::Queue;
 use platform_runtime::clock::{SystemClock, SystemIds};
 use platform_runtime::lifecycle;
-use platform_runtime::settings::{BrokerSettings, DatabaseSettings};
+use platform_runtime::settings::{BrokerSettings, DatabaseSettings, EncryptionSettings};
+use platform_sealing::EncryptionKeys;
 use platform_storage::Database;
 use secrecy::ExposeSecret;
 use session_service::commands;
@@ -22,9 +23,10 @@ fn main() -> ExitCode {
 }
 
 async fn start(
-    service: lifecycle::Context<(DatabaseSettings, BrokerSettings)>,
+    service: lifecycle::Context<(DatabaseSettings, BrokerSettings, EncryptionSettings)>,
 ) -> anyhow::Result<()> {
-    let (database_settings, broker_settings) = &service.settings;
+    let (database_settings, broker_settings, encryption) = &service.settings;
+    let keys = EncryptionKeys::new(&encryption.key, &encryption.previous)?;
     let database =
         Database::connect(database_settings.url.expose_secret(), database_settings.pool_size)?;
     let broker = Broker::connect(&broker_settings.url, "session-service").await?;
@@ -34,6 +36,7 @@ async fn start(
         broker: broker.clone(),
         clock: Arc::new(SystemClock),
         ids: Arc::new(SystemIds),
+        keys: Arc::new(keys),
         publications: TaskTracker::new(),
     };
     add_checks(&service, database, broker.clone());

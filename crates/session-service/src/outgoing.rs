@@ -122,7 +122,10 @@ async fn provision(
         team_id: session.team_id,
         agent: session.agent.clone(),
         harness_session: session.harness_session.clone(),
+        // What vault-proxy answers for the session is added when a sandbox is told what it is for.
         environment: BTreeMap::new(),
+        files: Vec::new(),
+        transparent_ports: Vec::new(),
         transcript,
         is_replacement,
         has_unfinished_turn: open.first().is_some_and(|turn| turn.attempts > 0),

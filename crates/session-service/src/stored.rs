@@ -4,7 +4,7 @@ use futures::try_join;
 use platform_core::conversation::{Changes, Conversation, Fork, Moment};
 use platform_core::id::{SessionId, TeamId};
 use platform_core::session::{EventBody, Session};
-use platform_storage::{Connection, event, outbox, session, turn};
+use platform_storage::{Connection, event, outbox, session, team, turn};
 
 use crate::aftermath::Aftermath;
 use crate::failure::CommandError;
@@ -18,13 +18,14 @@ pub async fn take_up(
 ) -> Result<Conversation, CommandError> {
     let connection = &*connection;
     // In one go: PostgreSQL looks at the turns when it has the lock.
-    let (session, open, last_ordinal) = try_join!(
+    let (session, open, last_ordinal, allowance) = try_join!(
         session::lock(connection, team, id),
         turn::open_turns(connection, team, id),
         turn::last_ordinal(connection, team, id),
+        team::allowance(connection, team),
     )?;
     let session = session.ok_or_else(CommandError::no_such_session)?;
-    Ok(Conversation::resume(session, open, last_ordinal))
+    Ok(Conversation::resume(session, open, last_ordinal).of_team(allowance))
 }
 
 /// Stores what happened: the session's row, its new events, its turns, and what has to be sent.

@@ -67,6 +67,8 @@ fn item(event: Event) -> Option<TranscriptItem> {
         | EventBody::SessionStatusTerminated { .. }
         | EventBody::SessionError { .. }
         | EventBody::SessionUpdated { .. }
+        | EventBody::SessionUsage { .. }
+        | EventBody::SessionAlarm { .. }
         | EventBody::SessionContextRestored { .. }
         | EventBody::SessionDeleted {}
         | EventBody::SpanModelRequestStart {}

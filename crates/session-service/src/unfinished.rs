@@ -78,6 +78,8 @@ fn unfinished(newest_first: impl Iterator<Item = Event>) -> Unfinished {
             | EventBody::SessionStatusTerminated { .. }
             | EventBody::SessionError { .. }
             | EventBody::SessionUpdated { .. }
+            | EventBody::SessionUsage { .. }
+            | EventBody::SessionAlarm { .. }
             | EventBody::SessionContextRestored { .. }
             | EventBody::SessionDeleted {} => {}
         }

@@ -5,6 +5,7 @@ pub mod delete_archived;
 pub mod forget_old;
 pub mod reconcile_sessions;
 pub mod release_idle;
+pub mod resume_paused;
 pub mod stop_unwanted;
 pub mod sweep_outbox;
 
@@ -78,10 +79,11 @@ pub struct Job {
 }
 
 /// Every job of the worker.
-pub fn all() -> [Job; 7] {
+pub fn all() -> [Job; 8] {
     [
         sweep_outbox::job(),
         release_idle::job(),
+        resume_paused::job(),
         reconcile_sessions::job(),
         stop_unwanted::job(),
         archive_inactive::job(),

@@ -11,12 +11,22 @@ use crate::process::{Part, ProcessName, ProcessSpecification, Readiness, command
 /// What each service is given beyond the database and the broker. Nobody holds a secret he does not need.
 fn extra_settings(part: Part) -> &'static [&'static str] {
     match part {
-        Part::ApiGateway => {
-            &["LITELLM_GATEWAY_URL", "LITELLM_API_KEY", "MASTER_KEY", "ENCRYPTION_KEY"]
-        }
-        Part::VaultProxy => &["LITELLM_GATEWAY_URL", "LITELLM_API_KEY", "ENCRYPTION_KEY"],
-        Part::SessionService
-        | Part::SandboxService
+        Part::ApiGateway => &[
+            "LITELLM_GATEWAY_URL",
+            "LITELLM_API_KEY",
+            "MASTER_KEY",
+            "ENCRYPTION_KEY",
+            "ENCRYPTION_KEY_PREVIOUS",
+        ],
+        Part::VaultProxy => &[
+            "LITELLM_GATEWAY_URL",
+            "LITELLM_API_KEY",
+            "ENCRYPTION_KEY",
+            "ENCRYPTION_KEY_PREVIOUS",
+        ],
+        // Recognises secrets in what it writes.
+        Part::SessionService => &["ENCRYPTION_KEY", "ENCRYPTION_KEY_PREVIOUS"],
+        Part::SandboxService
         | Part::Worker
         | Part::Postgres
         | Part::Epmd
@@ -44,6 +54,9 @@ pub(super) fn specification(
             plan.setting(name).map(|value| ((*name).to_owned(), value.to_owned()))
         }),
     );
+    if process.part() != Part::VaultProxy {
+        environment.retain(|name, _| !name.starts_with("CONTAINER_ENV_"));
+    }
     environment.insert("PORT".to_owned(), port.to_string());
     for (name, value) in sandbox_settings(plan, data)? {
         environment.entry(name.to_owned()).or_insert(value);

@@ -14,7 +14,7 @@ const fn known_as(key: &'static str, well_known: &'static [&'static str]) -> Set
     Setting { key, well_known }
 }
 
-pub(crate) const SETTINGS: [Setting; 27] = [
+pub(crate) const SETTINGS: [Setting; 28] = [
     known_as("database.url", &["DATABASE_URL"]),
     plain("database.pool_size"),
     known_as("broker.url", &["AMQP_URL"]),
@@ -22,6 +22,7 @@ pub(crate) const SETTINGS: [Setting; 27] = [
     known_as("gateway.api_key", &["LITELLM_API_KEY"]),
     known_as("keys.master", &["MASTER_KEY"]),
     known_as("keys.encryption", &["ENCRYPTION_KEY"]),
+    known_as("keys.encryption_previous", &["ENCRYPTION_KEY_PREVIOUS"]),
     known_as("sandbox.backend", &["SANDBOX_BACKEND"]),
     plain("sandbox.data_dir"),
     plain("sandbox.agent_binary"),

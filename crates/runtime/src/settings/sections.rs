@@ -87,12 +87,17 @@ impl Section for KeySettings {
 pub struct EncryptionSettings {
     /// What secrets at rest are encrypted under.
     pub key: SecretString,
+    /// What some of them may still be encrypted under.
+    pub previous: Vec<SecretString>,
 }
 
 impl Section for EncryptionSettings {
     fn read(reader: &mut Reader) -> Option<Self> {
         let what = "the key under which secrets at rest are encrypted";
-        Some(Self { key: reader.required_secret("keys.encryption", what)? })
+        let previous = reader.optional("keys.encryption_previous").unwrap_or_default();
+        let previous = previous.split(',').map(str::trim).filter(|key| !key.is_empty());
+        let previous = previous.map(SecretString::from).collect();
+        Some(Self { key: reader.required_secret("keys.encryption", what)?, previous })
     }
 }
 

@@ -3,7 +3,7 @@
 use platform_core::id::EventId;
 use platform_core::session::{Event, EventBody};
 use platform_messaging::proto::session::{Done, session_reply::Outcome};
-use platform_storage::{Connection, idempotency, outbox, session};
+use platform_storage::{Connection, idempotency, outbox, secret, session};
 
 use super::{Scope, Settled};
 use crate::aftermath::Aftermath;
@@ -20,6 +20,7 @@ pub async fn delete_session(
     let messages = outgoing::compose(connection, &deleted, changes.outgoing, scope.moment).await?;
     idempotency::forget_session(connection, scope.team, scope.session).await?;
     session::delete(connection, scope.team, scope.session).await?;
+    secret::delete_of(connection, scope.team, scope.session.uuid()).await?;
     outbox::put(connection, &messages).await?;
     // The last word to whoever listens. It is in no log: the log is gone.
     let farewell = Event {

@@ -7,11 +7,13 @@ use platform_core::conversation::Conversation;
 use platform_core::id::{AgentId, EnvironmentId};
 use platform_core::session::{ClientEvent, Session};
 use platform_messaging::proto::session::{OpenSession, SessionOpened, session_reply::Outcome};
-use platform_storage::{Connection, session};
+use serde::de::DeserializeOwned;
+use platform_storage::{Connection, session, team};
 
 use super::{Scope, Settled, parse_id};
 use crate::aftermath::Aftermath;
 use crate::failure::CommandError;
+use crate::redaction::Redaction;
 use crate::stored;
 
 pub async fn open_session(
@@ -24,9 +26,11 @@ pub async fn open_session(
     if let Some(live) = find_live(connection, scope, agent_id, context.as_deref()).await? {
         return Ok(found(&live));
     }
-    let initial_events: Vec<ClientEvent> = serde_json::from_slice(&command.initial_events)?;
+    let redaction = Redaction::of(connection, scope.keys, scope.team, scope.session).await?;
+    let initial_events: Vec<ClientEvent> = redaction.read(&command.initial_events)?;
     let session = new_session(scope, command)?;
-    let mut conversation = Conversation::begin(session, scope.moment);
+    let allowance = team::allowance(connection, scope.team).await?;
+    let mut conversation = Conversation::begin(session, scope.moment).of_team(allowance);
     if !initial_events.is_empty() {
         conversation.send(initial_events, scope.moment)?;
     }
@@ -69,8 +73,15 @@ fn new_session(scope: Scope<'_>, command: OpenSession) -> Result<Session, Comman
         title: command.title,
         metadata,
         vault_ids: command.vault_ids,
+        budget: optional(&command.budget)?,
+        environment_variables: optional(&command.environment_variables)?.unwrap_or_default(),
         ..new
     })
+}
+
+/// JSON that may be left out.
+fn optional<T: DeserializeOwned>(json: &[u8]) -> Result<Option<T>, CommandError> {
+    if json.is_empty() { Ok(None) } else { Ok(Some(serde_json::from_slice(json)?)) }
 }
 
 pub(super) fn opened(session: &Session, created: bool) -> Outcome {

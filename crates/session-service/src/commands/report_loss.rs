@@ -7,6 +7,7 @@ use platform_storage::Connection;
 
 use super::{Scope, Settled};
 use crate::failure::CommandError;
+use crate::redaction::Redaction;
 use crate::{stored, unfinished};
 
 pub async fn report_loss(
@@ -14,11 +15,13 @@ pub async fn report_loss(
     scope: Scope<'_>,
     report: ReportLoss,
 ) -> Result<Settled, CommandError> {
+    let redaction = Redaction::of(connection, scope.keys, scope.team, scope.session).await?;
     let mut conversation = stored::take_up(connection, scope.team, scope.session).await?;
     let loss = Loss {
         epoch: Epoch(report.epoch),
         reason: report.reason,
-        message: report.message,
+        // It may hold the last lines of whatever ran in the sandbox.
+        message: redaction.clean_text(report.message),
         may_retry: report.may_retry,
         unfinished: unfinished::of(connection, &conversation).await?,
     };

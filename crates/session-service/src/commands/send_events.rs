@@ -6,6 +6,7 @@ use platform_storage::Connection;
 
 use super::{Scope, Settled};
 use crate::failure::CommandError;
+use crate::redaction::Redaction;
 use crate::stored;
 
 pub async fn send_events(
@@ -13,7 +14,8 @@ pub async fn send_events(
     scope: Scope<'_>,
     command: SendEvents,
 ) -> Result<Settled, CommandError> {
-    let events: Vec<ClientEvent> = serde_json::from_slice(&command.events)?;
+    let redaction = Redaction::of(connection, scope.keys, scope.team, scope.session).await?;
+    let events: Vec<ClientEvent> = redaction.read(&command.events)?;
     let mut conversation = stored::take_up(connection, scope.team, scope.session).await?;
     let taken = conversation.send(events, scope.moment)?;
     let aftermath = stored::store(connection, conversation, scope.moment).await?;

@@ -13,7 +13,7 @@ use platform_core::harness::HarnessName;
 use platform_core::id::{AgentId, EnvironmentId, EventId, SessionId, TeamId, TurnId};
 use platform_core::journal::Entry;
 use platform_core::session::{ClientEvent, ContentBlock, Event, EventBody};
-use platform_core::team::{Retention, Team};
+use platform_core::team::Team;
 use platform_messaging::proto::sandbox::{SandboxCommand, sandbox_command};
 use platform_messaging::proto::session::session_command::Action;
 use platform_messaging::proto::session::session_reply::Outcome;
@@ -24,6 +24,7 @@ use platform_messaging::proto::session::{
 use platform_messaging::topology::Queue;
 use platform_messaging::{Broker, Verdict, decode};
 use platform_runtime::clock::{SystemClock, SystemIds};
+use platform_sealing::EncryptionKeys;
 use platform_storage::event::EventFilter;
 use platform_storage::{Database, Order, agent, environment, event, session, team};
 use secrecy::SecretString;
@@ -41,9 +42,13 @@ pub(crate) struct House {
     agent: Agent,
     environment: EnvironmentId,
     sandbox_commands: mpsc::UnboundedReceiver<SandboxCommand>,
-    _database: TestDatabase,
+    pub(crate) server: TestDatabase,
     _broker: TestBroker,
     end: CancellationToken,
+}
+
+pub(crate) fn keys() -> EncryptionKeys {
+    EncryptionKeys::new(&SecretString::from("a key for tests of this service"), &[]).unwrap()
 }
 
 /// A session whose sandbox has begun a turn.
@@ -80,6 +85,7 @@ impl House {
             broker,
             clock: Arc::new(SystemClock),
             ids: Arc::new(SystemIds),
+            keys: Arc::new(keys()),
             publications: TaskTracker::new(),
         };
         Self {
@@ -88,7 +94,7 @@ impl House {
             agent,
             environment,
             sandbox_commands,
-            _database: test_database,
+            server: test_database,
             _broker: test_broker,
             end,
         }
@@ -130,6 +136,8 @@ impl House {
             metadata: b"{}".to_vec(),
             initial_events: b"[]".to_vec(),
             vault_ids: Vec::new(),
+            budget: Vec::new(),
+            environment_variables: Vec::new(),
         })
     }
 
@@ -241,7 +249,7 @@ async fn define(database: &Database) -> (TeamId, Agent, EnvironmentId) {
     let now: DateTime<Utc> = SystemClock.now();
     let ids = &SystemIds;
     let (id, name) = (TeamId::mint(ids), "makers".to_owned());
-    let team = Team { id, name, retention: Retention::default(), created_at: now };
+    let team = Team::new(id, name, now);
     let agent = Agent {
         id: AgentId::mint(ids),
         team_id: team.id,
@@ -259,6 +267,7 @@ async fn define(database: &Database) -> (TeamId, Agent, EnvironmentId) {
         config: EnvironmentConfig::Cloud {
             networking: Networking::Unrestricted,
             packages: Packages::default(),
+            environment_variables: BTreeMap::new(),
             sandbox: SandboxSpec::default(),
         },
         scope: None,
@@ -291,6 +300,7 @@ fn definition() -> AgentDefinition {
         skills: Vec::new(),
         multiagent: None,
         execution_identity: ExecutionIdentity::ServiceAccount,
+        environment_variables: BTreeMap::new(),
         metadata: BTreeMap::new(),
     }
 }

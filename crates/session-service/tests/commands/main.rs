@@ -5,4 +5,6 @@
 mod answers;
 mod forks;
 mod house;
+mod money;
+mod secrets;
 mod turns;

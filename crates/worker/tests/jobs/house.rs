@@ -251,6 +251,7 @@ async fn define(database: &Database) -> (TeamId, Agent, EnvironmentId) {
         config: EnvironmentConfig::Cloud {
             networking: Networking::Unrestricted,
             packages: Packages::default(),
+            environment_variables: BTreeMap::new(),
             sandbox,
         },
         scope: None,
