@@ -40,7 +40,11 @@ impl fmt::Display for NanoDollars {
         let (whole, rest) = (self.0 / 1_000_000_000, self.0 % 1_000_000_000);
         let fraction = format!("{rest:09}");
         let fraction = fraction.trim_end_matches('0');
-        if fraction.is_empty() { write!(formatter, "{whole}") } else { write!(formatter, "{whole}.{fraction}") }
+        if fraction.is_empty() {
+            write!(formatter, "{whole}")
+        } else {
+            write!(formatter, "{whole}.{fraction}")
+        }
     }
 }
 

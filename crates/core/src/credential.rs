@@ -12,8 +12,8 @@ use crate::id::{CredentialId, SecretId, TeamId, VaultId};
 use crate::network::HostPattern;
 
 pub use draft::{
-    AuthDraft, AuthPatch, ChangedAuth, CredentialDraft, CredentialPatch, InjectionDraft, NetworkingDraft,
-    RefreshDraft, RefreshPatch, TokenEndpointAuthDraft,
+    AuthDraft, AuthPatch, ChangedAuth, CredentialDraft, CredentialPatch, InjectionDraft,
+    NetworkingDraft, RefreshDraft, RefreshPatch, TokenEndpointAuthDraft,
 };
 pub use vault::{VaultDraft, VaultPatch};
 
@@ -81,6 +81,7 @@ pub enum CredentialNetworking {
 }
 
 /// Where in a request a placeholder is replaced. `query` and `basic` are ours.
+#[expect(clippy::struct_excessive_bools, reason = "the wire format says each place by itself")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct InjectionLocation {

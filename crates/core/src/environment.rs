@@ -13,8 +13,8 @@ use crate::id::{EnvironmentId, TeamId};
 use crate::variable::Variables;
 
 pub use cloud::{CloudDraft, NetworkingDraft, PackagesDraft, ResourcesDraft};
-pub use rule::HostRule;
 pub use draft::{EnvironmentConfigDraft, EnvironmentDraft, EnvironmentPatch, EnvironmentSettings};
+pub use rule::HostRule;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Environment {

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::id::SecretId;
 use crate::network::HostPattern;
 
-pub(crate) use draft::{check_name, parse_hosts};
 pub use draft::{ChangedVariables, VariableBody, VariablesDraft};
+pub(crate) use draft::{check_name, parse_hosts};
 
 /// Variables by name.
 pub type Variables = BTreeMap<String, Variable>;

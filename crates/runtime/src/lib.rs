@@ -5,5 +5,6 @@ pub mod health;
 pub mod lifecycle;
 pub mod metrics;
 pub mod presence;
+pub mod redaction;
 pub mod settings;
 pub mod telemetry;

@@ -2,6 +2,7 @@
 //!
 //! A service names the sections it needs and gets them all, or one message for each fault there is.
 
+mod egress;
 mod name;
 mod reader;
 mod sections;
@@ -10,6 +11,7 @@ mod snapshots;
 use std::collections::HashMap;
 use std::fmt;
 
+pub use egress::{ContainerVariables, EgressSettings};
 pub use reader::Reader;
 pub use sections::{
     BrokerSettings, DatabaseSettings, EncryptionSettings, GatewaySettings, HttpSettings,

@@ -1,5 +1,7 @@
 //! Logs by `tracing`, traces by OpenTelemetry, and the trace context that messages carry.
 
+mod clean;
+
 use std::collections::HashMap;
 use std::io::IsTerminal;
 
@@ -15,7 +17,9 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt};
 
+use crate::redaction::CleanOutput;
 use crate::settings::{LogFormat, LogSettings, TelemetrySettings};
+use clean::CleanExporter;
 
 const TRACEPARENT: &str = "traceparent";
 
@@ -46,10 +50,17 @@ pub fn start(
 ) -> Result<Telemetry, StartTelemetryError> {
     let filter = EnvFilter::try_new(&log.filter)?;
     let lines = match log.format {
-        LogFormat::Json => fmt::layer().json().flatten_event(true).with_span_list(false).boxed(),
-        LogFormat::Text => {
-            fmt::layer().compact().with_ansi(std::io::stdout().is_terminal()).boxed()
-        }
+        LogFormat::Json => fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_span_list(false)
+            .with_writer(CleanOutput::new)
+            .boxed(),
+        LogFormat::Text => fmt::layer()
+            .compact()
+            .with_ansi(std::io::stdout().is_terminal())
+            .with_writer(CleanOutput::new)
+            .boxed(),
     };
     let traces = settings
         .otlp_endpoint
@@ -89,7 +100,7 @@ fn trace_provider(
         })?;
     let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(sample_ratio)));
     Ok(SdkTracerProvider::builder()
-        .with_batch_exporter(exporter)
+        .with_batch_exporter(CleanExporter(exporter))
         .with_sampler(sampler)
         .with_resource(Resource::builder().with_service_name(service_name).build())
         .build())

@@ -5,6 +5,8 @@ mod row;
 mod write;
 
 pub use read::{find, list, lock, of_vaults};
-pub(crate) use write::{archive_all, forget_values};
 pub use write::{archive, delete, insert, update};
+pub(crate) use write::{archive_all, forget_values};
 
+#[cfg(test)]
+mod tests;

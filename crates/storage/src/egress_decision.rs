@@ -7,3 +7,5 @@ mod write;
 pub use read::{DecisionFilter, list};
 pub use write::{forget_before, insert};
 
+#[cfg(test)]
+mod tests;

@@ -4,18 +4,22 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use platform_core::agent::{Agent, AgentDefinition};
+use platform_core::credential::{
+    Credential, CredentialAuth, CredentialNetworking, InjectionLocation, Vault,
+};
 use platform_core::environment::{
     Environment, EnvironmentConfig, Networking, Packages, SandboxSpec,
 };
-use platform_core::id::{EnvironmentId, EventId, Id, TurnId};
+use platform_core::id::{EnvironmentId, EventId, Id, TeamId, TurnId};
 use platform_core::sandbox::{Backend, Epoch, Sandbox, SandboxState};
 use platform_core::session::{ContentBlock, Event, EventBody, Session};
-use platform_core::team::{Retention, Team};
+use platform_core::team::Team;
 use platform_core::turn::{Turn, TurnState};
 use serde_json::json;
 use test_support::TestDatabase;
 use uuid::Uuid;
 
+use crate::secret::{StoredFingerprint, StoredSecret};
 use crate::{
     Database, Order, PageRequest, PooledConnection, Position, agent, environment, session, team,
 };
@@ -176,5 +180,51 @@ pub(crate) fn user_message(number: i64, turn: Option<TurnId>, text: &str) -> Eve
         turn_id: turn,
         processed_at: None,
         body,
+    }
+}
+
+pub(crate) fn new_vault(team: TeamId, second: i64) -> Vault {
+    Vault {
+        id: new_id(),
+        team_id: team,
+        display_name: "a vault".to_owned(),
+        metadata: BTreeMap::new(),
+        created_at: at(second),
+        updated_at: at(second),
+        archived_at: None,
+    }
+}
+
+pub(crate) fn new_credential(vault: &Vault, second: i64) -> Credential {
+    Credential {
+        id: new_id(),
+        team_id: vault.team_id,
+        vault_id: vault.id,
+        display_name: Some("deploys".to_owned()),
+        auth: CredentialAuth::EnvironmentVariable {
+            secret_name: "DEPLOY_TOKEN".to_owned(),
+            secret_value: new_id(),
+            networking: CredentialNetworking::Limited {
+                allowed_hosts: vec!["*.example.com:8443".parse().unwrap()],
+            },
+            injection_location: InjectionLocation::default(),
+        },
+        metadata: BTreeMap::new(),
+        created_at: at(second),
+        updated_at: at(second),
+        archived_at: None,
+    }
+}
+
+pub(crate) fn new_secret(team: TeamId, owner_id: Uuid) -> StoredSecret {
+    StoredSecret {
+        id: new_id(),
+        team_id: team,
+        owner_id,
+        name: "DEPLOY_TOKEN".to_owned(),
+        sealed: vec![0, 1, 255],
+        key_id: "0123456789abcdef".to_owned(),
+        fingerprint: Some(StoredFingerprint { length: 20, head: 7, digest: vec![1, 2] }),
+        created_at: at(1),
     }
 }

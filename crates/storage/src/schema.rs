@@ -273,6 +273,9 @@ diesel::table! {
 
 diesel::allow_tables_to_appear_in_same_query!(agents, agent_versions);
 diesel::allow_tables_to_appear_in_same_query!(credentials, secrets, vaults);
+diesel::allow_tables_to_appear_in_same_query!(agents, secrets);
+diesel::allow_tables_to_appear_in_same_query!(environments, secrets);
+diesel::allow_tables_to_appear_in_same_query!(sessions, secrets);
 diesel::joinable!(sessions -> teams (team_id));
 diesel::allow_tables_to_appear_in_same_query!(events, turns);
 diesel::allow_tables_to_appear_in_same_query!(sandboxes, sessions, environments, teams, turns);

@@ -1,5 +1,6 @@
 //! Sealed values, and by what they are recognised in text. Nothing here can open them.
 
+mod orphan;
 mod read;
 mod row;
 mod write;
@@ -8,6 +9,7 @@ use chrono::{DateTime, Utc};
 use platform_core::id::{SecretId, TeamId};
 use uuid::Uuid;
 
+pub use orphan::forget_orphans;
 pub use read::{find_many, fingerprints, note_key, sealed_under_other_keys, unknown_keys};
 pub use write::{delete_many, delete_of, insert, keep_platform_fingerprints, reseal};
 
@@ -44,3 +46,5 @@ pub struct KnownSecret {
     pub fingerprint: StoredFingerprint,
 }
 
+#[cfg(test)]
+mod tests;

@@ -5,9 +5,7 @@ mod row;
 mod write;
 
 pub use read::{allowance, find, find_by_name, list, lock};
-pub use write::{
-    add_spent, ensure_default, insert, set_budget, set_internal_hosts, set_retention,
-};
+pub use write::{add_spent, ensure_default, insert, set_budget, set_internal_hosts, set_retention};
 
 #[cfg(test)]
 mod tests;

@@ -7,3 +7,5 @@ mod write;
 pub use read::{find, find_many, list, lock};
 pub use write::{archive, delete, insert, update};
 
+#[cfg(test)]
+mod tests;

@@ -121,7 +121,9 @@ pub enum AuthPatch {
 pub enum NetworkingDraft {
     Unrestricted {},
     /// Host names, IPv4 addresses and `*.example.com`, at most 16; `:port` behind them is ours.
-    Limited { allowed_hosts: Vec<String> },
+    Limited {
+        allowed_hosts: Vec<String>,
+    },
 }
 
 /// Where in a request the placeholder is replaced. `query` and `basic` (Basic authorization) are ours; `basic` follows `header`.

@@ -145,7 +145,8 @@ impl CloudDraft {
 
 impl NetworkingDraft {
     fn resolve(self) -> Result<Networking, InvalidField> {
-        let Self::Limited { allowed_hosts, rules, allow_mcp_servers, allow_package_managers } = self
+        let Self::Limited { allowed_hosts, rules, allow_mcp_servers, allow_package_managers } =
+            self
         else {
             return Ok(Networking::Unrestricted);
         };
@@ -157,7 +158,9 @@ impl NetworkingDraft {
         for (index, host) in allowed_hosts.iter().enumerate() {
             if host.parse::<HostPattern>().is_err() {
                 let field = format!("config.networking.allowed_hosts[{index}]");
-                let problem = format!("{host:?} is no host name, address or *.example.com, alone or with :port");
+                let problem = format!(
+                    "{host:?} is no host name, address or *.example.com, alone or with :port"
+                );
                 return Err(InvalidField::new(field, problem));
             }
         }

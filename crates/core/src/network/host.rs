@@ -201,9 +201,16 @@ mod tests {
 
     #[test]
     fn other_notations_of_numbers_are_no_hosts() {
-        for text in
-            ["2130706433", "0x7f000001", "0177.0.0.1", "127.1", "0x7f.0.0.1", "1.2.3.0x4", "", "a b"]
-        {
+        for text in [
+            "2130706433",
+            "0x7f000001",
+            "0177.0.0.1",
+            "127.1",
+            "0x7f.0.0.1",
+            "1.2.3.0x4",
+            "",
+            "a b",
+        ] {
             assert!(text.parse::<Host>().is_err(), "{text:?}");
         }
     }

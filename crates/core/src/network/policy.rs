@@ -183,8 +183,7 @@ impl NetworkPolicy {
 
 fn host_denied(target: Target<'_>, is_packages: bool, is_mcp: bool) -> Denied {
     let Target { host, port, .. } = target;
-    let entry =
-        if [80, 443].contains(&port) { host.to_string() } else { format!("{host}:{port}") };
+    let entry = if [80, 443].contains(&port) { host.to_string() } else { format!("{host}:{port}") };
     let remedy = if is_packages {
         format!(
             "allow_package_managers: true in the environment's networking, or allowed_hosts with {entry:?}, would allow it"
@@ -205,7 +204,9 @@ fn request_denied(host: &Host, request: Request<'_>) -> Denied {
     let path: String = path.chars().take(200).collect();
     Denied {
         code: "request_not_allowed",
-        reason: format!("{method} {path} is not among the requests that this environment allows at {host}"),
+        reason: format!(
+            "{method} {path} is not among the requests that this environment allows at {host}"
+        ),
         remedy: format!(
             "a rule {{\"host\": \"{host}\", \"methods\": [\"{method}\"], \"paths\": [\"{path}\"]}} in the environment's networking would allow it"
         ),

@@ -247,7 +247,10 @@ mod tests {
             (json!({"A_TOKEN": "sesame\n"}), "environment_variables.A_TOKEN"),
             (json!({"A": "sesame\0"}), "environment_variables.A"),
             (json!({"A": "x".repeat(65_537)}), "environment_variables.A"),
-            (json!({"A": {"value": "x", "allowed_hosts": []}}), "environment_variables.A.allowed_hosts"),
+            (
+                json!({"A": {"value": "x", "allowed_hosts": []}}),
+                "environment_variables.A.allowed_hosts",
+            ),
             (
                 json!({"A_KEY": {"value": "sesame", "allowed_hosts": ["https://a.b"]}}),
                 "environment_variables.A_KEY.allowed_hosts[0]",

@@ -14,12 +14,13 @@ const fn known_as(key: &'static str, well_known: &'static [&'static str]) -> Set
     Setting { key, well_known }
 }
 
-pub(crate) const SETTINGS: [Setting; 28] = [
+pub(crate) const SETTINGS: [Setting; 33] = [
     known_as("database.url", &["DATABASE_URL"]),
     plain("database.pool_size"),
     known_as("broker.url", &["AMQP_URL"]),
     known_as("gateway.url", &["LITELLM_GATEWAY_URL", "LITELLM_API_BASE"]),
     known_as("gateway.api_key", &["LITELLM_API_KEY"]),
+    plain("gateway.virtual_keys"),
     known_as("keys.master", &["MASTER_KEY"]),
     known_as("keys.encryption", &["ENCRYPTION_KEY"]),
     known_as("keys.encryption_previous", &["ENCRYPTION_KEY_PREVIOUS"]),
@@ -33,6 +34,10 @@ pub(crate) const SETTINGS: [Setting; 28] = [
     plain("sandbox.reserved_memory_mib"),
     plain("sandbox.max_running"),
     plain("sandbox.leftover_grace_seconds"),
+    known_as("sandbox.root_certificates", &["SSL_CERT_FILE"]),
+    plain("egress.extra_ca_file"),
+    plain("egress.hosts_file"),
+    plain("egress.package_hosts"),
     plain("snapshots.within_seconds"),
     plain("snapshots.most_files"),
     plain("snapshots.most_mib"),

@@ -1,6 +1,6 @@
 //! Reads single values, and remembers every fault on the way.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -8,7 +8,9 @@ use std::str::FromStr;
 use config::{Config, Environment, File, FileFormat, Map};
 use secrecy::SecretString;
 
+use super::egress;
 use super::name::{self, SETTINGS};
+use crate::redaction;
 
 const FILE: &str = "platform.toml";
 
@@ -16,6 +18,8 @@ const FILE: &str = "platform.toml";
 pub struct Reader {
     service_name: String,
     values: Config,
+    /// `CONTAINER_ENV_*`, which are for sandboxes.
+    container_variables: BTreeMap<String, String>,
     faults: Vec<String>,
     warnings: Vec<String>,
 }
@@ -27,8 +31,18 @@ impl Reader {
             faults.push(failure.to_string());
             Config::default()
         });
-        let mut reader =
-            Self { service_name: service_name.to_owned(), values, faults, warnings: Vec::new() };
+        let container_variables = environment
+            .iter()
+            .filter(|(name, value)| name.starts_with(egress::PREFIX) && !value.is_empty())
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        let mut reader = Self {
+            service_name: service_name.to_owned(),
+            values,
+            container_variables,
+            faults,
+            warnings: Vec::new(),
+        };
         reader.find_misspelt(environment);
         reader
     }
@@ -44,6 +58,17 @@ impl Reader {
     /// Reports a fault of the setting `key`; `what` continues a sentence that begins with its name.
     pub fn fault(&mut self, key: &str, what: &str) {
         self.faults.push(format!("{} {what}", name::shown(key)));
+    }
+
+    /// Reports a fault of what is no setting of ours in a sentence of its own.
+    pub fn say(&mut self, sentence: String) {
+        self.faults.push(sentence);
+    }
+
+    /// `CONTAINER_ENV_*`, whole names and values that are not empty.
+    pub fn container_variables(&self) -> Vec<(String, String)> {
+        let variables = self.container_variables.iter();
+        variables.map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 
     pub fn warn(&mut self, key: &str, what: &str) {
@@ -65,8 +90,14 @@ impl Reader {
         value
     }
 
+    /// As [`Reader::required`]; this process writes the value in no log.
     pub fn required_secret(&mut self, key: &str, what_it_is: &str) -> Option<SecretString> {
-        self.required(key, what_it_is).map(SecretString::from)
+        self.required(key, what_it_is).map(secret)
+    }
+
+    /// As [`Reader::optional`]; this process writes the value in no log.
+    pub fn optional_secret(&self, key: &str) -> Option<SecretString> {
+        self.optional(key).map(secret)
     }
 
     /// The value of `key`, or the default; a fault when it is set and is not `what_it_must_be`.
@@ -142,4 +173,11 @@ fn merge(environment: &HashMap<String, String>) -> Result<Config, impl Display> 
         }
     }
     builder.build()
+}
+
+/// A value that this process writes in no log.
+pub(super) fn secret(value: String) -> SecretString {
+    let value = SecretString::from(value);
+    redaction::remember_for_good(&value);
+    value
 }

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
+use super::reader::secret;
 use super::{Reader, Section};
 
 const SHORTEST_GOOD_KEY: usize = 16;
@@ -16,6 +17,8 @@ const FILTER: &str = "info,lapin=off,actix_server=warn";
 /// An unprivileged user that no package of Debian takes.
 const SANDBOX_USER: u32 = 64_999;
 const LEFTOVER_GRACE: u64 = 5 * 60;
+/// Of Debian, and of what comes from it.
+const ROOT_CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 #[derive(Debug, Clone)]
 pub struct DatabaseSettings {
@@ -54,13 +57,24 @@ pub struct GatewaySettings {
     pub url: String,
     /// Absent when the gateway asks for none.
     pub api_key: Option<SecretString>,
+    /// Whether each session gets a key of its own, which LiteLLM issues only with a database.
+    pub virtual_keys: bool,
 }
 
 impl Section for GatewaySettings {
     fn read(reader: &mut Reader) -> Option<Self> {
         let url = reader.required("gateway.url", "the address of LiteLLM, http://host:port")?;
         let url = reader.http_url("gateway.url", &url)?;
-        Some(Self { url, api_key: reader.optional("gateway.api_key").map(SecretString::from) })
+        let virtual_keys = match reader.optional("gateway.virtual_keys").as_deref() {
+            None | Some("off" | "false") => false,
+            Some("on" | "true") => true,
+            Some(other) => {
+                let what = format!("must be on or off, not {other:?}");
+                reader.fault("gateway.virtual_keys", &what);
+                return None;
+            }
+        };
+        Some(Self { url, api_key: reader.optional_secret("gateway.api_key"), virtual_keys })
     }
 }
 
@@ -72,14 +86,14 @@ pub struct KeySettings {
 
 impl Section for KeySettings {
     fn read(reader: &mut Reader) -> Option<Self> {
-        let master = reader.required(
+        let master = reader.required_secret(
             "keys.master",
             "the administrator's key; without one nobody could be let in, and there is no default",
         )?;
-        if master.chars().count() < SHORTEST_GOOD_KEY {
+        if master.expose_secret().chars().count() < SHORTEST_GOOD_KEY {
             reader.warn("keys.master", "is shorter than 16 characters and can be guessed");
         }
-        Some(Self { master: master.into() })
+        Some(Self { master })
     }
 }
 
@@ -96,7 +110,7 @@ impl Section for EncryptionSettings {
         let what = "the key under which secrets at rest are encrypted";
         let previous = reader.optional("keys.encryption_previous").unwrap_or_default();
         let previous = previous.split(',').map(str::trim).filter(|key| !key.is_empty());
-        let previous = previous.map(SecretString::from).collect();
+        let previous = previous.map(|key| secret(key.to_owned())).collect();
         Some(Self { key: reader.required_secret("keys.encryption", what)?, previous })
     }
 }
@@ -140,6 +154,8 @@ pub struct SandboxSettings {
     pub max_running: Option<usize>,
     /// How long what is left over of sandboxes and sessions is let be before it is removed.
     pub leftover_grace: Duration,
+    /// The certificates that sandboxes trust besides their own, in one file.
+    pub root_certificates: PathBuf,
 }
 
 impl Section for SandboxSettings {
@@ -162,6 +178,7 @@ impl Section for SandboxSettings {
             reserved_memory_mib: reserved?,
             max_running: max_running?,
             leftover_grace: Duration::from_secs(grace?),
+            root_certificates: reader.path("sandbox.root_certificates", ROOT_CERTIFICATES),
         })
     }
 }

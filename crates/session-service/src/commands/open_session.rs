@@ -7,8 +7,8 @@ use platform_core::conversation::Conversation;
 use platform_core::id::{AgentId, EnvironmentId};
 use platform_core::session::{ClientEvent, Session};
 use platform_messaging::proto::session::{OpenSession, SessionOpened, session_reply::Outcome};
-use serde::de::DeserializeOwned;
 use platform_storage::{Connection, session, team};
+use serde::de::DeserializeOwned;
 
 use super::{Scope, Settled, parse_id};
 use crate::aftermath::Aftermath;

@@ -90,9 +90,11 @@ async fn a_planted_value_in_an_event_is_an_alarm_and_ends_the_sandbox_once() {
     let log = house.log(at_work.session).await;
     let alarms: Vec<_> = log
         .iter()
-        .filter_map(|event| match &event.body {
-            EventBody::SessionAlarm { kind, sandbox_ended, .. } => Some((*kind, *sandbox_ended)),
-            _ => None,
+        .filter_map(|event| {
+            let EventBody::SessionAlarm { kind, sandbox_ended, .. } = &event.body else {
+                return None;
+            };
+            Some((*kind, *sandbox_ended))
         })
         .collect();
     assert_eq!(alarms, [(AlarmKind::HoneyValueSeen, true)]);

@@ -61,9 +61,8 @@ impl TryFrom<DecisionRow> for EgressDecision {
     type Error = StorageError;
 
     fn try_from(row: DecisionRow) -> Result<Self, StorageError> {
-        let small = |column, number: i32| {
-            u16::try_from(number).map_err(|error| unreadable(column, error))
-        };
+        let small =
+            |column, number: i32| u16::try_from(number).map_err(|error| unreadable(column, error));
         Ok(Self {
             id: Id::from_uuid(row.id),
             team_id: Id::from_uuid(row.team_id),

@@ -31,6 +31,23 @@ pub async fn find(
         .transpose()
 }
 
+/// As [`find`]; until the transaction ends nobody else changes it.
+pub async fn lock(
+    connection: &mut Connection,
+    team: TeamId,
+    environment: EnvironmentId,
+) -> Result<Option<Environment>, StorageError> {
+    EnvironmentRow::query()
+        .filter(environments::team_id.eq(team.uuid()))
+        .filter(environments::id.eq(environment.uuid()))
+        .for_no_key_update()
+        .first(connection)
+        .await
+        .optional()?
+        .map(Environment::try_from)
+        .transpose()
+}
+
 /// The oldest environment of this name that is not archived. Names need not be unique.
 pub async fn find_by_name(
     connection: &mut Connection,

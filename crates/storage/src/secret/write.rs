@@ -11,10 +11,7 @@ use super::{KnownSecret, StoredSecret};
 use crate::schema::secrets;
 use crate::{Connection, StorageError};
 
-pub async fn insert(
-    connection: &mut Connection,
-    new: &[StoredSecret],
-) -> Result<(), StorageError> {
+pub async fn insert(connection: &mut Connection, new: &[StoredSecret]) -> Result<(), StorageError> {
     let rows: Vec<SecretRow> = new.iter().map(SecretRow::from).collect();
     diesel::insert_into(secrets::table).values(rows).execute(connection).await?;
     Ok(())
@@ -26,9 +23,9 @@ pub async fn delete_of(
     team: TeamId,
     owner: Uuid,
 ) -> Result<(), StorageError> {
-    let owned =
+    let theirs =
         secrets::table.filter(secrets::team_id.eq(team.uuid())).filter(secrets::owner_id.eq(owner));
-    diesel::delete(owned).execute(connection).await?;
+    diesel::delete(theirs).execute(connection).await?;
     Ok(())
 }
 

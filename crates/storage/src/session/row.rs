@@ -196,10 +196,7 @@ impl TryFrom<SessionRow> for Session {
                 .former_journal
                 .map(|mark| from_json("sessions.former_journal", mark))
                 .transpose()?,
-            budget: row
-                .budget
-                .map(|budget| from_json("sessions.budget", budget))
-                .transpose()?,
+            budget: row.budget.map(|budget| from_json("sessions.budget", budget)).transpose()?,
             environment_variables: from_json(
                 "sessions.environment_variables",
                 row.environment_variables,

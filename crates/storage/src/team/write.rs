@@ -16,10 +16,7 @@ use crate::{Connection, StorageError};
 
 /// `AlreadyExists` when another team has the name.
 pub async fn insert(connection: &mut Connection, team: &Team) -> Result<(), StorageError> {
-    diesel::insert_into(teams::table)
-        .values(TeamRow::try_from(team)?)
-        .execute(connection)
-        .await?;
+    diesel::insert_into(teams::table).values(TeamRow::try_from(team)?).execute(connection).await?;
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use platform_core::environment::{
 };
 use platform_core::id::{AgentId, EnvironmentId, Id, SandboxId, SessionId, TeamId};
 use platform_core::sandbox::{Backend, Epoch, Sandbox, SandboxState};
-use platform_core::session::{Session, SessionStatus, Usage};
+use platform_core::session::Session;
 use platform_messaging::proto::sandbox::SandboxCommand;
 use platform_messaging::proto::session::session_reply::Outcome;
 use platform_messaging::proto::session::{Done, Refused, SessionCommand, SessionReply};
@@ -123,30 +123,11 @@ impl House {
 
     /// An idle session with a sandbox, changed as wanted.
     pub(crate) async fn session(&self, change: impl FnOnce(&mut Session)) -> Session {
+        let (id, agent) = (SessionId::mint(&SystemIds), self.agent.snapshot());
         let mut session = Session {
-            id: SessionId::mint(&SystemIds),
-            team_id: self.team,
-            agent_id: self.agent.id,
-            environment_id: self.environment,
-            agent: self.agent.snapshot(),
-            context: None,
-            title: None,
-            metadata: BTreeMap::new(),
-            vault_ids: Vec::new(),
-            status: SessionStatus::Idle,
             epoch: Epoch(3),
             sandbox_id: Some(SandboxId::mint(&SystemIds)),
-            startup: None,
-            harness_session: None,
-            last_event: 0,
-            journal_through: 0,
-            usage: Usage::default(),
-            forked_from: None,
-            former_journal: None,
-            created_at: at(0),
-            updated_at: at(0),
-            idle_since: Some(at(0)),
-            archived_at: None,
+            ..Session::new(id, self.team, agent, self.environment, at(0))
         };
         change(&mut session);
         let mut connection = self.database.connection().await.unwrap();

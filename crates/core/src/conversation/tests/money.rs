@@ -32,9 +32,9 @@ fn set_budget(scene: &mut Scene, budget: Option<u64>) -> Result<(), Refusal> {
 }
 
 fn last_stop(scene: &Scene) -> StopReason {
-    let stop = scene.log.iter().rev().find_map(|event| match &event.body {
-        EventBody::SessionStatusIdle { stop_reason } => Some(stop_reason.reason),
-        _ => None,
+    let stop = scene.log.iter().rev().find_map(|event| {
+        let EventBody::SessionStatusIdle { stop_reason } = &event.body else { return None };
+        Some(stop_reason.reason)
     });
     stop.unwrap()
 }
@@ -120,10 +120,10 @@ fn a_team_without_money_stops_its_sessions_and_goes_on_when_it_has_some() {
     scene.team = used_up;
     scene.say("one");
     assert_eq!(last_stop(&scene), StopReason::BudgetReached);
-    scene.act(|conversation, moment| conversation.resume_paused(moment));
+    scene.act(Conversation::resume_paused);
     assert_eq!(scene.session.status, SessionStatus::Idle);
     scene.team = Allowance { spent: NanoDollars(4), ..used_up };
-    scene.act(|conversation, moment| conversation.resume_paused(moment));
+    scene.act(Conversation::resume_paused);
     assert_eq!(scene.session.status, SessionStatus::Running);
 }
 
@@ -151,9 +151,10 @@ fn a_planted_value_that_is_seen_ends_the_sandbox_and_its_turn() {
     alarm(&mut scene, AlarmKind::HoneyValueSeen);
     assert_eq!(last_stop(&scene), StopReason::Error);
     assert!(scene.session.epoch > epoch);
-    let stops = scene.sent.iter().filter(|sent| {
-        matches!(sent, Outgoing::StopSandbox { reason: StopWhy::Alarm, .. })
-    });
+    let stops = scene
+        .sent
+        .iter()
+        .filter(|sent| matches!(sent, Outgoing::StopSandbox { reason: StopWhy::Alarm, .. }));
     assert_eq!(stops.count(), 1);
     scene.get_ready();
     assert_eq!(scene.starts_of(scene.current_turn()), 1, "the next message goes on");

@@ -108,8 +108,7 @@ impl AuthPatch {
                     }
                 };
                 CredentialAuth::McpOauth {
-                    access_token: new
-                        .map_or(access_token, |value| secrets.add(token_name, value)),
+                    access_token: new.map_or(access_token, |value| secrets.add(token_name, value)),
                     mcp_server_url,
                     expires_at: expires_at.apply_to(expires_before),
                     refresh,

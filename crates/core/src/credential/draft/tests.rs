@@ -63,7 +63,9 @@ fn a_variable_is_replaced_in_headers_unless_it_is_said_otherwise() {
         let changed = create(with(variable(), "injection_location", given)).unwrap();
         match changed.auth {
             CredentialAuth::EnvironmentVariable { injection_location, .. } => injection_location,
-            other => panic!("{other:?}"),
+            other @ (CredentialAuth::StaticBearer { .. } | CredentialAuth::McpOauth { .. }) => {
+                panic!("{other:?}")
+            }
         }
     };
     assert_eq!(location(Value::Null), InjectionLocation::default());
@@ -79,7 +81,8 @@ fn a_change_replaces_the_values_that_it_brings_and_nothing_else() {
     let before = create(oauth()).unwrap();
     assert_eq!(names(&before), ["token", "refresh_token", "client_secret"]);
     let refresh = json!({"scope": "", "token_endpoint_auth": {"type": "client_secret_basic"}});
-    let patch = json!({"type": "mcp_oauth", "access_token": "new", "expires_at": null, "refresh": refresh});
+    let patch =
+        json!({"type": "mcp_oauth", "access_token": "new", "expires_at": null, "refresh": refresh});
     let after = change(before.auth, patch).unwrap();
     assert_eq!(names(&after), ["deploys"]);
     let expected = CredentialAuth::McpOauth {
@@ -115,17 +118,30 @@ fn what_is_fixed_is_fixed() {
 
 #[test]
 fn what_cannot_be_is_refused_with_its_place_and_without_its_value() {
-    let bearer = json!({"type": "static_bearer", "token": "sesame", "mcp_server_url": "https://a.b/mcp"});
+    let bearer =
+        json!({"type": "static_bearer", "token": "sesame", "mcp_server_url": "https://a.b/mcp"});
     let limited = |hosts: Value| json!({"type": "limited", "allowed_hosts": hosts});
     let cases = [
         (with(variable(), "secret_name", json!("A-B")), "auth.secret_name"),
         (with(variable(), "secret_name", json!("HTTPS_PROXY")), "auth.secret_name"),
         (with(variable(), "secret_value", json!("sesame\n")), "auth.secret_value"),
         (with(variable(), "secret_value", json!("")), "auth.secret_value"),
-        (with(variable(), "networking", limited(json!(["https://a.b"]))), "auth.networking.allowed_hosts[0]"),
-        (with(variable(), "networking", limited(json!(["a.b/c"]))), "auth.networking.allowed_hosts[0]"),
-        (with(variable(), "networking", limited(json!(["a.b", "::1"]))), "auth.networking.allowed_hosts[1]"),
-        (with(variable(), "networking", limited(json!(vec!["a.b"; 17]))), "auth.networking.allowed_hosts"),
+        (
+            with(variable(), "networking", limited(json!(["https://a.b"]))),
+            "auth.networking.allowed_hosts[0]",
+        ),
+        (
+            with(variable(), "networking", limited(json!(["a.b/c"]))),
+            "auth.networking.allowed_hosts[0]",
+        ),
+        (
+            with(variable(), "networking", limited(json!(["a.b", "::1"]))),
+            "auth.networking.allowed_hosts[1]",
+        ),
+        (
+            with(variable(), "networking", limited(json!(vec!["a.b"; 17]))),
+            "auth.networking.allowed_hosts",
+        ),
         (with(bearer.clone(), "token", json!("Bearer sesame")), "auth.token"),
         (with(bearer.clone(), "mcp_server_url", json!("ftp://a.b")), "auth.mcp_server_url"),
         (with(bearer.clone(), "mcp_server_url", json!("https://u:p@a.b")), "auth.mcp_server_url"),
@@ -145,5 +161,8 @@ fn what_cannot_be_is_refused_with_its_place_and_without_its_value() {
 fn nothing_of_a_secret_is_printed() {
     let draft: AuthDraft = serde_json::from_value(oauth()).unwrap();
     let shown = format!("{draft:?}");
-    assert!(!shown.contains("sesame") && !shown.contains("\"r\"") && !shown.contains("\"s\""), "{shown}");
+    assert!(
+        !shown.contains("sesame") && !shown.contains("\"r\"") && !shown.contains("\"s\""),
+        "{shown}"
+    );
 }
