@@ -29,7 +29,7 @@ impl Conversation {
             let told = self.take_client_event(event, moment)?;
             let was_idle = self.session.status == SessionStatus::Idle;
             self.advance(moment);
-            if was_idle && told.turn.is_some() {
+            if was_idle {
                 self.tell_if_out_of_money(moment);
             }
             taken.push(told);

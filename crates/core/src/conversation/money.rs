@@ -72,6 +72,7 @@ impl Conversation {
 
     /// A message to a session that stands still is kept, and its sender told that it waits.
     pub(super) fn tell_if_out_of_money(&mut self, moment: Moment<'_>) {
+        // Nothing else keeps an idle session from its next turn.
         if let Some(turn) = self.open_turns.first().cloned()
             && turn.state == TurnState::Queued
             && self.session.status == SessionStatus::Idle
