@@ -13,9 +13,11 @@ const FILES: [&str; 6] = [
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
+    // Seen from this package's folder, in which cargo runs it: a path that is compiled in would be another checkout's when both share
+    // what is built.
+    let root = Path::new("../../proto");
     println!("cargo::rerun-if-changed={}", root.display());
-    let descriptors = protox::compile(FILES, [&root])?;
+    let descriptors = protox::compile(FILES, [root])?;
     prost_build::Config::new().compile_fds(descriptors)?;
     Ok(())
 }
