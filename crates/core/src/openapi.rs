@@ -1,7 +1,6 @@
 //! Descriptions for OpenAPI of what serde reads by hand.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};
@@ -29,17 +28,15 @@ pub enum TextOrAgentReference {
     Reference(AgentReferenceBody),
 }
 
-/// A variable's value, or the variable in full.
+/// A variable's value, or the variable in full; in a change `null` takes it away.
 #[derive(ToSchema)]
 #[schema(as = TextOrVariable)]
 #[serde(untagged)]
 pub enum TextOrVariable {
     Value(String),
     Variable(VariableBody),
+    Nothing,
 }
-
-/// Variables by name; in a change `null` takes one away.
-pub type VariablesByName = BTreeMap<String, Option<TextOrVariable>>;
 
 impl<T: Named> PartialSchema for Id<T> {
     fn schema() -> RefOr<Schema> {

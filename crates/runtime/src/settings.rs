@@ -5,6 +5,7 @@
 mod egress;
 mod name;
 mod reader;
+mod retention;
 mod sections;
 mod snapshots;
 
@@ -13,6 +14,7 @@ use std::fmt;
 
 pub use egress::{ContainerVariables, EgressSettings};
 pub use reader::Reader;
+pub use retention::RetentionSettings;
 pub use sections::{
     BrokerSettings, DatabaseSettings, EncryptionSettings, GatewaySettings, HttpSettings,
     KeySettings, LogFormat, LogSettings, SandboxBackendName, SandboxSettings, TelemetrySettings,

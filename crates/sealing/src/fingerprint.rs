@@ -118,7 +118,8 @@ impl Redactor {
         let mut redacted = Redacted { text: String::with_capacity(text.len()), count: 0 };
         let mut done = 0;
         for (start, length, name) in found {
-            let (Some(before), true) = (text.get(done..start), text.is_char_boundary(start + length))
+            let (Some(before), true) =
+                (text.get(done..start), text.is_char_boundary(start + length))
             else {
                 continue;
             };
@@ -173,7 +174,10 @@ fn hash(base: u64, bytes: &[u8]) -> u64 {
     bytes.iter().fold(0, |value, byte| (multiply(value, base) + u64::from(*byte) + 1) % MODULUS)
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "a remainder of a number of 61 bits has 61 bits")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a remainder of a number of 61 bits has 61 bits"
+)]
 fn multiply(one: u64, other: u64) -> u64 {
     (u128::from(one) * u128::from(other) % u128::from(MODULUS)) as u64
 }
@@ -199,10 +203,7 @@ mod tests {
     fn every_known_secret_is_taken_out() {
         let redactor = redactor(&["ghp_0123456789", "ghp_0123999999", "päßwörter"]);
         let redacted = redactor.redact("ghp_0123456789 aghp_0123999999päßwörter ghp_0123").unwrap();
-        assert_eq!(
-            redacted.text,
-            "[redacted: NAME] a[redacted: NAME][redacted: NAME] ghp_0123"
-        );
+        assert_eq!(redacted.text, "[redacted: NAME] a[redacted: NAME][redacted: NAME] ghp_0123");
         assert_eq!(redacted.count, 3);
         assert_eq!(redactor.redact("ghp_012345678"), None);
         assert_eq!(redactor.redact(""), None);

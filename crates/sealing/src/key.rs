@@ -8,7 +8,9 @@ use zeroize::Zeroizing;
 
 /// A key that somebody could guess.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("ENCRYPTION_KEY has fewer than {LEAST_CHARACTERS} characters; take one from `openssl rand -base64 32`")]
+#[error(
+    "ENCRYPTION_KEY has fewer than {LEAST_CHARACTERS} characters; take one from `openssl rand -base64 32`"
+)]
 pub struct WeakKey;
 
 const LEAST_CHARACTERS: usize = 16;
@@ -51,8 +53,8 @@ impl EncryptionKey {
         }
         let root = expand(text.as_bytes(), &[b"root"]);
         let named = expand(&*root, &[b"id"]);
-        let id = named.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { id: KeyId(id), root })
+        let id = named.first_chunk::<8>().copied().map_or(0, u64::from_be_bytes);
+        Ok(Self { id: KeyId(format!("{id:016x}")), root })
     }
 
     pub fn id(&self) -> &KeyId {
@@ -138,9 +140,12 @@ mod tests {
         assert_ne!(one.id(), other.id());
         let derived = one.derive("a", b"b");
         assert_eq!(derived, one.derive("a", b"b"));
-        for different in
-            [other.derive("a", b"b"), one.derive("ab", b""), one.derive("a", b"c"), one.derive("b", b"b")]
-        {
+        for different in [
+            other.derive("a", b"b"),
+            one.derive("ab", b""),
+            one.derive("a", b"c"),
+            one.derive("b", b"b"),
+        ] {
             assert_ne!(derived, different);
         }
     }

@@ -27,7 +27,9 @@ pub struct SealError;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
-    #[error("it is sealed under key {0}, which is neither ENCRYPTION_KEY nor among ENCRYPTION_KEY_PREVIOUS")]
+    #[error(
+        "it is sealed under key {0}, which is neither ENCRYPTION_KEY nor among ENCRYPTION_KEY_PREVIOUS"
+    )]
     UnknownKey(KeyId),
     #[error("it was changed, or belongs to another team or secret")]
     NotAuthentic,
@@ -58,7 +60,8 @@ impl EncryptionKeys {
 
     /// Opens what was sealed under any of the keys.
     pub fn open(&self, binding: Binding, sealed: &Sealed) -> Result<Zeroizing<Vec<u8>>, OpenError> {
-        let key = self.find(&sealed.key).ok_or_else(|| OpenError::UnknownKey(sealed.key.clone()))?;
+        let key =
+            self.find(&sealed.key).ok_or_else(|| OpenError::UnknownKey(sealed.key.clone()))?;
         let (nonce, text) =
             sealed.bytes.split_at_checked(NONCE_LEN).ok_or(OpenError::NotAuthentic)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| OpenError::NotAuthentic)?;

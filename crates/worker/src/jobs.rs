@@ -37,6 +37,8 @@ pub struct Context {
     pub broker: Broker,
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<dyn IdSource>,
+    /// How long decisions of the way out are kept.
+    pub egress_kept: Duration,
     /// This process, as holder of leases.
     pub holder: Uuid,
 }

@@ -7,7 +7,7 @@ use platform_core::clock::IdSource;
 use platform_messaging::Broker;
 use platform_runtime::clock::{SystemClock, SystemIds};
 use platform_runtime::lifecycle;
-use platform_runtime::settings::{BrokerSettings, DatabaseSettings};
+use platform_runtime::settings::{BrokerSettings, DatabaseSettings, RetentionSettings};
 use platform_storage::Database;
 use secrecy::ExposeSecret;
 use worker::jobs::{self, Context};
@@ -17,9 +17,9 @@ fn main() -> ExitCode {
 }
 
 async fn start(
-    service: lifecycle::Context<(DatabaseSettings, BrokerSettings)>,
+    service: lifecycle::Context<(DatabaseSettings, BrokerSettings, RetentionSettings)>,
 ) -> anyhow::Result<()> {
-    let (database_settings, broker_settings) = &service.settings;
+    let (database_settings, broker_settings, retention) = &service.settings;
     let database =
         Database::connect(database_settings.url.expose_secret(), database_settings.pool_size)?;
     let broker = Broker::connect(&broker_settings.url, "worker").await?;
@@ -31,6 +31,7 @@ async fn start(
         broker,
         clock: Arc::new(SystemClock),
         ids: Arc::new(SystemIds),
+        egress_kept: retention.egress,
         holder: SystemIds.uuid(),
     };
     for job in jobs::all() {

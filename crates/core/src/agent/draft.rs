@@ -42,9 +42,10 @@ pub struct AgentDraft {
     pub multiagent: Option<Value>,
     #[serde(default)]
     pub execution_identity: Option<ExecutionIdentity>,
-    /// Resolved apart from the rest: secrets among them are sealed before the definition names them.
+    /// Variables of every sandbox in which it works.
+    // Taken out before the rest is resolved, because secrets among them are sealed first.
     #[serde(default)]
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<crate::openapi::VariablesByName>))]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<BTreeMap<String, crate::openapi::TextOrVariable>>))]
     pub environment_variables: Option<VariablesDraft>,
     #[serde(default)]
     pub metadata: Option<BTreeMap<String, String>>,
@@ -86,9 +87,10 @@ pub struct AgentPatch {
     #[serde(default)]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<ExecutionIdentity>))]
     pub execution_identity: Change<ExecutionIdentity>,
-    /// By name: a value sets, `null` takes away. Resolved apart, as in [`AgentDraft`].
+    /// By name: a value sets, `null` takes away.
+    // Taken out before the rest is resolved, as in `AgentDraft`.
     #[serde(default)]
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<crate::openapi::VariablesByName>))]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<BTreeMap<String, crate::openapi::TextOrVariable>>))]
     pub environment_variables: Option<VariablesDraft>,
     #[serde(default)]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<BTreeMap<String, Option<String>>>))]

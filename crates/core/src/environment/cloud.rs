@@ -38,9 +38,10 @@ pub struct CloudDraft {
     pub warm_pool_size: Option<u32>,
     #[serde(default)]
     pub inspect_tls: Option<bool>,
-    /// By name: a value sets, `null` takes away. Resolved apart from the rest: secrets among them are sealed before the config names them.
+    /// Variables of every sandbox; by name: a value sets, `null` takes away.
+    // Taken out before the rest is resolved, because secrets among them are sealed first.
     #[serde(default)]
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<crate::openapi::VariablesByName>))]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<BTreeMap<String, crate::openapi::TextOrVariable>>))]
     pub environment_variables: Option<VariablesDraft>,
 }
 

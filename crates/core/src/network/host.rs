@@ -30,6 +30,14 @@ impl Host {
         }
     }
 
+    /// The address; `None` for a name.
+    pub fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Name(_) => None,
+            Self::Address(address) => Some(*address),
+        }
+    }
+
     /// Reads `host:port`, `[v6]:port`, or a host alone, which has the default port.
     pub fn parse_with_port(text: &str, default_port: u16) -> Result<(Self, u16), InvalidHost> {
         let (host, port) = split_port(text);

@@ -3,7 +3,7 @@
 use crate::agent::McpServer;
 use crate::environment::{HostRule, Networking};
 
-use super::{Host, HostPattern};
+use super::{AddressClass, Host, HostPattern, classify};
 
 /// Hosts of the usual package managers.
 pub const PACKAGE_HOSTS: [&str; 22] = [
@@ -126,6 +126,10 @@ impl NetworkPolicy {
 
     /// Whether a request to the target may leave. Says nothing yet about the addresses that the host turns out to have.
     pub fn decide(&self, target: Target<'_>) -> Result<Allowed, Denied> {
+        let class = target.host.address().map(classify);
+        if class == Some(AddressClass::Metadata) {
+            return Err(metadata_denied(target));
+        }
         let may_be_internal = self.is_internal(target.host, target.port);
         let allowed = |rule: String, needs_request: bool| {
             Ok(Allowed { rule, needs_request, may_be_internal })
@@ -195,8 +199,26 @@ fn host_denied(target: Target<'_>, is_packages: bool, is_mcp: bool) -> Denied {
     } else {
         format!("allowed_hosts with {entry:?} in the environment's networking would allow it")
     };
+    let remedy = match host.address().map(classify) {
+        None | Some(AddressClass::Public) => remedy,
+        Some(class) => format!(
+            "{remedy}, if the team's internal_hosts name it as well, because it is {}",
+            class.as_words()
+        ),
+    };
     let reason = format!("{host}:{port} is not among the hosts that this environment allows");
     Denied { code: "host_not_allowed", reason, remedy }
+}
+
+fn metadata_denied(target: Target<'_>) -> Denied {
+    Denied {
+        code: "metadata_address",
+        reason: format!(
+            "{}:{} is a cloud's metadata service, which hands out credentials",
+            target.host, target.port
+        ),
+        remedy: "no rule allows it".to_owned(),
+    }
 }
 
 fn request_denied(host: &Host, request: Request<'_>) -> Denied {
@@ -289,6 +311,19 @@ mod tests {
         assert!(ask("GET", "/repos/a/b").is_ok());
         assert_eq!(ask("POST", "/repos/a").unwrap_err().code, "request_not_allowed");
         assert!(ask("GET", "/user").is_err());
+    }
+
+    #[test]
+    fn a_metadata_service_is_reached_by_no_rule() {
+        let address = "169.254.169.254";
+        for policy in [
+            limited(&[address], Vec::new()),
+            NetworkPolicy::new(Networking::Unrestricted, &[], &[], vec![address.parse().unwrap()]),
+        ] {
+            assert_eq!(decide(&policy, address, 80).unwrap_err().code, "metadata_address");
+        }
+        let denied = decide(&limited(&[], Vec::new()), "10.0.0.1", 80).unwrap_err();
+        assert!(denied.remedy.contains("internal_hosts"), "{denied}");
     }
 
     #[test]

@@ -102,8 +102,10 @@ mod tests {
     use super::*;
 
     fn load(variables: &[(&str, &str)]) -> Result<EgressSettings, Vec<String>> {
-        let environment: HashMap<String, String> =
-            variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let environment: HashMap<String, String> = variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
         let loaded = load_from::<EgressSettings>("vault-proxy", &environment);
         loaded.map(|loaded| loaded.settings).map_err(|refused| refused.faults)
     }

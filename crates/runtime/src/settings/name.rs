@@ -14,7 +14,7 @@ const fn known_as(key: &'static str, well_known: &'static [&'static str]) -> Set
     Setting { key, well_known }
 }
 
-pub(crate) const SETTINGS: [Setting; 33] = [
+pub(crate) const SETTINGS: [Setting; 34] = [
     known_as("database.url", &["DATABASE_URL"]),
     plain("database.pool_size"),
     known_as("broker.url", &["AMQP_URL"]),
@@ -42,6 +42,7 @@ pub(crate) const SETTINGS: [Setting; 33] = [
     plain("snapshots.most_files"),
     plain("snapshots.most_mib"),
     plain("snapshots.kept_mib"),
+    plain("retention.egress_days"),
     plain("http.host"),
     known_as("http.port", &["PORT"]),
     known_as("log.filter", &["RUST_LOG"]),

@@ -42,7 +42,7 @@ pub async fn list_warm_pools(
     connection: &mut Connection,
     used_since: DateTime<Utc>,
 ) -> Result<Vec<WarmPool>, StorageError> {
-    let harness = sql::<Nullable<Text>>("sessions.agent #>> '{definition,harness}'");
+    let harness = sql::<Nullable<Text>>("sessions.agent ->> 'harness'");
     let rows: Vec<(Uuid, Value, Option<String>)> = sessions::table
         .inner_join(environments::table.on(environments::id.eq(sessions::environment_id)))
         .filter(environments::archived_at.is_null())

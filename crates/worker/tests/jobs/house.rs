@@ -117,6 +117,7 @@ impl House {
             broker: self.broker.clone(),
             clock: self.clock.clone(),
             ids: Arc::new(SystemIds),
+            egress_kept: Duration::from_hours(30 * 24),
             holder: SystemIds.uuid(),
         }
     }
