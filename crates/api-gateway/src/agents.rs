@@ -9,13 +9,17 @@ pub mod versions;
 
 use chrono::{DateTime, Utc};
 use platform_core::agent::{Agent, AgentDefinition};
-use platform_core::id::{AgentId, TeamId};
+use platform_core::id::{AgentId, SecretId, TeamId};
+use platform_core::variable::VariablesDraft;
 use platform_core::wire::InvalidField;
+use platform_storage::secret::StoredSecret;
 use platform_storage::{Connection, agent};
 use serde::Serialize;
 
+use crate::caller::Caller;
 use crate::platform::Platform;
 use crate::problem::Problem;
+use crate::sealer::Owner;
 
 /// An agent as the API shows it.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -57,6 +61,24 @@ pub async fn find(
         None => Problem::not_found("agent", id),
         Some(version) => Problem::not_found("agent", format!("{id} of version {version}")),
     })
+}
+
+/// Applies to the definition what a request says of its variables; answers the secrets that are to be written with it.
+///
+/// Those that it replaces stay: earlier versions, and the sessions that pinned them, still use them.
+pub fn seal_variables(
+    platform: &Platform,
+    caller: Caller,
+    id: AgentId,
+    definition: &mut AgentDefinition,
+    draft: Option<VariablesDraft>,
+) -> Result<Vec<StoredSecret>, Problem> {
+    let owner = Owner { team: caller.team(), id: id.uuid() };
+    let before = std::mem::take(&mut definition.environment_variables);
+    let new_id = |_: &str| SecretId::mint(&*platform.ids);
+    let sealed = platform.sealer.variables(owner, draft, before, platform.clock.now(), new_id)?;
+    definition.environment_variables = sealed.variables;
+    Ok(sealed.secrets)
 }
 
 /// Refuses a definition that no sandbox could run. While LiteLLM cannot be asked its models pass, and the first turn tells.

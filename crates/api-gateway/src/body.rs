@@ -106,7 +106,7 @@ pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
         if fault.is_syntax() || fault.is_eof() {
             return Problem::invalid(format!("the body is not valid JSON: {fault}"));
         }
-        let reason = without_position(&fault);
+        let reason = without_value(&without_position(&fault));
         if place == "." {
             Problem::invalid(reason)
         } else {
@@ -124,6 +124,21 @@ fn without_position(fault: &serde_json::Error) -> String {
     text.strip_suffix(&suffix).unwrap_or(&text).to_owned()
 }
 
+/// What was sent is not repeated: it may be a secret, and errors end up in logs.
+fn without_value(reason: &str) -> String {
+    for beginning in ["invalid type: ", "invalid value: ", "unknown variant "] {
+        let Some(rest) = reason.strip_prefix(beginning) else { continue };
+        let Some((sent, expected)) = rest.rsplit_once(", expected ") else { break };
+        let kind = sent.split(['`', '"']).next().unwrap_or_default().trim_end();
+        let space = if kind.is_empty() { "" } else { " " };
+        return format!(
+            "{}{space}{kind}, expected {expected}",
+            beginning.trim_end_matches([':', ' '])
+        );
+    }
+    reason.to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use platform_core::agent::AgentDraft;
@@ -136,10 +151,34 @@ mod tests {
 
     #[test]
     fn a_fault_is_named_with_its_place() {
-        assert!(fault(r#"{"name":1,"model":"m"}"#).starts_with("name: invalid type: integer `1`"));
+        let wrong = fault(r#"{"name":1,"model":"m"}"#);
+        assert_eq!(wrong, "name: invalid type integer, expected a string");
         assert!(fault(r#"{"name":"n","model":"m","colour":1}"#).contains("unknown field `colour`"));
         let tools = r#"{"name":"n","model":"m","tools":[{"type":"x"}]}"#;
         assert!(fault(tools).starts_with("tools[0]"), "{}", fault(tools));
+    }
+
+    #[test]
+    fn what_was_sent_is_not_repeated() {
+        use platform_core::credential::CredentialDraft;
+
+        for auth in [
+            r#""s3same, expected `x`""#,
+            r#"["s3same"]"#,
+            r#"{"type":"s3same"}"#,
+            r#"{"type":"static_bearer","token":["s3same"],"mcp_server_url":"x"}"#,
+            r#"{"type":"static_bearer","token":{"s":"s3same"},"mcp_server_url":"x"}"#,
+            r#"{"type":"mcp_oauth","access_token":"s3same","mcp_server_url":"x","expires_at":"s3same"}"#,
+        ] {
+            let body = format!(r#"{{"auth":{auth}}}"#);
+            let fault = parse::<CredentialDraft>(body.as_bytes()).unwrap_err();
+            assert!(!fault.message().contains("s3same"), "{}", fault.message());
+        }
+        let fault = fault(r#"{"name":"n","model":"m","environment_variables":{"PIN":4711}}"#);
+        assert_eq!(
+            fault,
+            "environment_variables.PIN: invalid type integer, expected a string or the full form"
+        );
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Commands to session-service, and its answers as this gateway's callers see them.
 
+pub mod egress;
+
 use std::time::Duration;
 
 use platform_core::failure::FailureKind;

@@ -8,11 +8,13 @@ use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{Error, HttpMessage, HttpResponse};
 use bytes::Bytes;
+use hmac::{Hmac, KeyInit, Mac};
 use platform_core::failure::FailureKind;
 use platform_core::id::{SessionId, TeamId};
+use platform_storage::Connection;
 use platform_storage::idempotency::{self, Begun};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use sha2::Sha256;
 use tracing::{Instrument, Span, warn};
 
 use crate::body;
@@ -108,10 +110,8 @@ async fn prepare(request: &mut ServiceRequest, key: &str) -> Result<Prepared, Pr
     let team = request.extract::<Caller>().await?.team();
     let declared = body::declared_length(request.request());
     let body = body::read(request.take_payload(), declared, body::WITH_EVENTS).await?;
-    let hash = hash(request, &body);
     let mut connection = platform.database.connection().await?;
-    let now = platform.clock.now();
-    match idempotency::begin(&mut connection, team, key, &hash, now).await? {
+    match begin(&platform, &mut connection, team, key, request, &body).await? {
         Begun::Fresh => {}
         Begun::InProgress => {
             let message = "a request with this Idempotency-Key is still under way";
@@ -134,17 +134,41 @@ async fn prepare(request: &mut ServiceRequest, key: &str) -> Result<Prepared, Pr
     Ok(Prepared::Fresh { platform, team })
 }
 
-fn hash(request: &ServiceRequest, body: &Bytes) -> Vec<u8> {
-    Sha256::new()
-        .chain_update(request.method().as_str())
-        .chain_update([0])
-        .chain_update(request.path())
-        .chain_update([0])
-        .chain_update(request.query_string())
-        .chain_update([0])
-        .chain_update(body)
-        .finalize()
-        .to_vec()
+/// Takes the key for the request. What it was taken for under a former `ENCRYPTION_KEY` is recognised.
+async fn begin(
+    platform: &Platform,
+    connection: &mut Connection,
+    team: TeamId,
+    key: &str,
+    request: &ServiceRequest,
+    body: &Bytes,
+) -> Result<Begun, Problem> {
+    let now = platform.clock.now();
+    for hash_key in platform.sealer.hash_keys() {
+        let hash = hash(&hash_key, request, body)?;
+        match idempotency::begin(connection, team, key, &hash, now).await? {
+            Begun::OtherRequest => {}
+            begun @ (Begun::Fresh | Begun::InProgress | Begun::Answered { .. }) => {
+                return Ok(begun);
+            }
+        }
+    }
+    Ok(Begun::OtherRequest)
+}
+
+/// Keyed, because the body may hold a secret that could be guessed from a plain hash.
+fn hash(key: &[u8; 32], request: &ServiceRequest, body: &Bytes) -> Result<Vec<u8>, Problem> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).map_err(|failure| {
+        let message = "the platform failed; its log says why";
+        Problem::new(FailureKind::Internal, message).caused_by(failure)
+    })?;
+    let (method, path, query) = (request.method().as_str(), request.path(), request.query_string());
+    for part in [method.as_bytes(), path.as_bytes(), query.as_bytes()] {
+        mac.update(part);
+        mac.update(&[0]);
+    }
+    mac.update(body);
+    Ok(mac.finalize().into_bytes().to_vec())
 }
 
 /// The kept answer; `None` when the handler is to answer again.

@@ -5,6 +5,7 @@
 
 pub mod caller;
 pub mod commands;
+pub mod cursor;
 pub mod docs;
 pub mod figures;
 pub mod harnesses;
@@ -12,21 +13,24 @@ pub mod models;
 pub mod open_files;
 pub mod platform;
 pub mod problem;
+pub mod query;
 pub mod routes;
+pub mod sealer;
 pub mod server;
 pub mod stream;
 
 mod agents;
 mod api_keys;
 mod body;
-mod cursor;
+mod credentials;
+mod egress;
 mod environments;
 mod events;
 mod idempotency;
 mod minting;
-mod query;
 mod request_id;
 mod sandboxes;
 mod sessions;
 mod simple;
 mod teams;
+mod vaults;

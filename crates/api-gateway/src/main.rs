@@ -12,6 +12,7 @@ use api_gateway::harnesses::Harnesses;
 use api_gateway::models::Models;
 use api_gateway::open_files;
 use api_gateway::platform::Platform;
+use api_gateway::sealer::{self, Sealer};
 use api_gateway::server;
 use api_gateway::stream::Hub;
 use platform_core::clock::{Clock, IdSource};
@@ -19,24 +20,30 @@ use platform_messaging::Broker;
 use platform_runtime::clock::{SystemClock, SystemIds};
 use platform_runtime::lifecycle::{self, Context};
 use platform_runtime::settings::{
-    BrokerSettings, DatabaseSettings, GatewaySettings, KeySettings, SandboxSettings,
+    BrokerSettings, DatabaseSettings, EncryptionSettings, GatewaySettings, KeySettings,
+    SandboxSettings,
 };
+use platform_sealing::EncryptionKeys;
 use platform_storage::Database;
 use secrecy::ExposeSecret;
 
 const SERVICE: &str = "api-gateway";
 
-type Settings =
-    ((DatabaseSettings, BrokerSettings), ((GatewaySettings, SandboxSettings), KeySettings));
+type Settings = (
+    (DatabaseSettings, BrokerSettings),
+    ((GatewaySettings, SandboxSettings), (KeySettings, EncryptionSettings)),
+);
 
 fn main() -> ExitCode {
     lifecycle::run(SERVICE, start)
 }
 
 async fn start(context: Context<Settings>) -> anyhow::Result<()> {
-    let ((database, broker), ((gateway, sandbox), keys)) = context.settings;
+    let ((database, broker), ((gateway, sandbox), (keys, encryption))) = context.settings;
     open_files::raise_limit();
+    let encryption = EncryptionKeys::new(&encryption.key, &encryption.previous)?;
     let database = Database::connect(database.url.expose_secret(), database.pool_size)?;
+    sealer::check_keys(&encryption, &database).await?;
     let broker = Broker::connect(&broker.url, SERVICE).await?;
     broker.declare_topology().await?;
     let harnesses = Harnesses::load(&sandbox.harness_dir)
@@ -57,6 +64,7 @@ async fn start(context: Context<Settings>) -> anyhow::Result<()> {
         keys: Keys::new(database.clone(), clock.clone(), ids.clone(), &keys.master),
         harnesses,
         models: Models::new(gateway)?,
+        sealer: Sealer::new(encryption),
         figures,
         database,
         clock,

@@ -2,30 +2,27 @@
 
 pub mod list;
 
-use std::time::{Duration, Instant};
+mod kept;
+mod price;
+
+use std::time::Duration;
 
 use platform_runtime::settings::GatewaySettings;
 use secrecy::ExposeSecret;
 use serde::Deserialize;
-use tokio::sync::Mutex;
-use tracing::warn;
+use serde::de::DeserializeOwned;
 
-/// How long a list is good for.
-const GOOD_FOR: Duration = Duration::from_secs(30);
-/// How long a failure is believed, so that a gateway that hangs does not hold up every request.
-const DOWN_FOR: Duration = Duration::from_secs(3);
+use kept::Kept;
+use price::PricedModel;
+
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Asks LiteLLM for its models, now and then.
 pub struct Models {
     client: reqwest::Client,
     gateway: GatewaySettings,
-    known: Mutex<Option<Known>>,
-}
-
-struct Known {
-    models: Option<Vec<ServedModel>>,
-    until: Instant,
+    served: Kept<Vec<ServedModel>>,
+    priced: Kept<Vec<PricedModel>>,
 }
 
 /// One model, or one pattern of models (`anthropic/*`), of LiteLLM's list.
@@ -38,32 +35,25 @@ pub struct ServedModel {
 }
 
 #[derive(Deserialize)]
-struct Answer {
-    data: Vec<ServedModel>,
+struct Answer<T> {
+    data: Vec<T>,
 }
 
 impl Models {
     pub fn new(gateway: GatewaySettings) -> Result<Self, reqwest::Error> {
         let client = reqwest::Client::builder().timeout(PATIENCE).no_proxy().build()?;
-        Ok(Self { client, gateway, known: Mutex::default() })
+        Ok(Self { client, gateway, served: Kept::default(), priced: Kept::default() })
     }
 
     /// LiteLLM's list; `None` while it cannot be had.
     pub async fn list(&self) -> Option<Vec<ServedModel>> {
-        let mut known = self.known.lock().await;
-        if let Some(Known { models, until }) = &*known
-            && Instant::now() < *until
-        {
-            return models.clone();
-        }
-        let models = self
-            .ask()
-            .await
-            .inspect_err(|failure| warn!(%failure, "LiteLLM does not tell its models"))
-            .ok();
-        let good_for = if models.is_some() { GOOD_FOR } else { DOWN_FOR };
-        *known = Some(Known { models: models.clone(), until: Instant::now() + good_for });
-        models
+        self.served.get(self.ask("/v1/models")).await
+    }
+
+    /// Whether LiteLLM knows what the model costs; `None` when it cannot be asked, or tells the price only with each answer.
+    pub async fn has_price(&self, model: &str) -> Option<bool> {
+        let models = self.priced.get(self.ask("/model/info")).await?;
+        price::is_known(&models, model)
     }
 
     /// Whether LiteLLM serves the model; `None` when it cannot be asked, and the first turn will tell.
@@ -75,12 +65,12 @@ impl Models {
         Some(Err(models.into_iter().map(|served| served.id).collect()))
     }
 
-    async fn ask(&self) -> Result<Vec<ServedModel>, reqwest::Error> {
-        let mut request = self.client.get(format!("{}/v1/models", self.gateway.url));
+    async fn ask<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, reqwest::Error> {
+        let mut request = self.client.get(format!("{}{path}", self.gateway.url));
         if let Some(key) = &self.gateway.api_key {
             request = request.bearer_auth(key.expose_secret());
         }
-        let answer: Answer = request.send().await?.error_for_status()?.json().await?;
+        let answer: Answer<T> = request.send().await?.error_for_status()?.json().await?;
         Ok(answer.data)
     }
 }

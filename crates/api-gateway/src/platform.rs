@@ -15,6 +15,7 @@ use crate::figures::Figures;
 use crate::harnesses::Harnesses;
 use crate::models::Models;
 use crate::problem::Problem;
+use crate::sealer::Sealer;
 use crate::stream::Hub;
 
 /// What the process holds for as long as it runs.
@@ -25,6 +26,7 @@ pub struct Platform {
     pub keys: Keys,
     pub harnesses: Harnesses,
     pub models: Models,
+    pub sealer: Sealer,
     pub figures: Figures,
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<dyn IdSource>,

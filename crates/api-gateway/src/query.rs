@@ -29,7 +29,8 @@ impl FromRequest for Query {
 }
 
 impl Query {
-    fn parse(path: &str, text: &str) -> Result<Self, Problem> {
+    /// Reads the text behind the `?` of a request for this path.
+    pub fn parse(path: &str, text: &str) -> Result<Self, Problem> {
         let pairs: Vec<(String, String)> = serde_urlencoded::from_str(text)
             .map_err(|fault| Problem::invalid(format!("the query cannot be read: {fault}")))?;
         // Clients before 2.5 add `beta=true` to everything.

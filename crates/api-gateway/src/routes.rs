@@ -11,7 +11,8 @@ use utoipa_actix_web::{AppExt, OpenApiFactory};
 
 use crate::problem::Problem;
 use crate::{
-    agents, api_keys, environments, events, harnesses, models, sandboxes, sessions, simple, teams,
+    agents, api_keys, credentials, egress, environments, events, harnesses, models, sandboxes,
+    sessions, simple, teams, vaults,
 };
 
 const DESCRIPTION: &str = "Everything under /v1 is the Managed Agents wire format, with fields and routes of our own \
@@ -51,6 +52,7 @@ pub fn add(table: &mut impl Table) {
         .service(environments::update::update_environment)
         .service(environments::archive::archive_environment)
         .service(environments::delete::delete_environment)
+        .service(environments::policy_check::check_policy)
         .service(sessions::create::create_session)
         .service(sessions::list::list_sessions)
         .service(sessions::get::get_session)
@@ -58,9 +60,23 @@ pub fn add(table: &mut impl Table) {
         .service(sessions::archive::archive_session)
         .service(sessions::delete::delete_session)
         .service(sessions::fork::fork_session)
+        .service(egress::list::list_egress)
         .service(events::send::send_events)
         .service(events::list::list_events)
         .service(events::stream::stream_events)
+        .service(vaults::create::create_vault)
+        .service(vaults::list::list_vaults)
+        .service(vaults::get::get_vault)
+        .service(vaults::update::update_vault)
+        .service(vaults::archive::archive_vault)
+        .service(vaults::delete::delete_vault)
+        .service(credentials::create::create_credential)
+        .service(credentials::list::list_credentials)
+        .service(credentials::get::get_credential)
+        .service(credentials::update::update_credential)
+        .service(credentials::archive::archive_credential)
+        .service(credentials::delete::delete_credential)
+        .service(credentials::validate::validate_credential)
         .service(teams::create::create_team)
         .service(teams::list::list_teams)
         .service(teams::get::get_team)

@@ -7,6 +7,6 @@ mod hub;
 mod log;
 mod preview;
 
-pub use feed::{Feed, Start};
+pub use feed::{Extras, Feed, Start};
 pub use hub::{Hub, Signal, Subscription};
 pub use preview::PreviewKind;

@@ -8,7 +8,9 @@ pub mod update;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use platform_core::budget::{Money, WireBudget};
 use platform_core::id::TeamId;
+use platform_core::network::HostPattern;
 use platform_core::team::Team;
 use serde::Serialize;
 
@@ -23,6 +25,13 @@ pub struct TeamView {
     archive_inactive_after_seconds: Option<u64>,
     /// Sessions that were archived this long ago are deleted; null: never.
     delete_archived_after_seconds: Option<u64>,
+    /// Hosts that its sandboxes may reach although their addresses are not public.
+    #[schema(value_type = Vec<String>)]
+    internal_hosts: Vec<HostPattern>,
+    /// What the model calls of all its sessions may cost; null: anything.
+    budget: Option<WireBudget>,
+    /// What they have cost.
+    spent: Money,
     created_at: DateTime<Utc>,
 }
 
@@ -35,6 +44,9 @@ impl From<Team> for TeamView {
             name: team.name,
             archive_inactive_after_seconds: seconds(team.retention.archive_inactive_after),
             delete_archived_after_seconds: seconds(team.retention.delete_archived_after),
+            internal_hosts: team.internal_hosts,
+            budget: team.budget.map(WireBudget::from),
+            spent: Money::exactly(team.spent),
             created_at: team.created_at,
         }
     }

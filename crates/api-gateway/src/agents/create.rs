@@ -7,13 +7,14 @@ use platform_core::failure::FailureKind;
 use platform_core::harness::HarnessName;
 use platform_storage::agent;
 
-use crate::agents::{AgentView, check_runnable};
+use crate::agents::{self, AgentView, check_runnable};
 use crate::body::Json;
 use crate::caller::Caller;
 use crate::harnesses::DEFAULT_HARNESS;
 use crate::minting::Minting;
 use crate::platform::Platform;
 use crate::problem::{ErrorEnvelope, Problem};
+use crate::sealer;
 
 /// Creates an agent.
 #[utoipa::path(tag = "agents", request_body = AgentDraft, responses(
@@ -34,15 +35,17 @@ pub async fn create(
     caller: Caller,
     platform: &Platform,
     minting: &Minting,
-    draft: AgentDraft,
+    mut draft: AgentDraft,
 ) -> Result<Agent, Problem> {
+    let variables = draft.environment_variables.take();
     let default_harness = HarnessName::parse(DEFAULT_HARNESS)
         .map_err(|fault| Problem::new(FailureKind::Internal, fault.to_string()))?;
-    let definition = draft.resolve(default_harness)?;
+    let mut definition = draft.resolve(default_harness)?;
     check_runnable(platform, &definition).await?;
-    let now = platform.clock.now();
+    let (id, now) = (minting.id("agent"), platform.clock.now());
+    let secrets = agents::seal_variables(platform, caller, id, &mut definition, variables)?;
     let new = Agent {
-        id: minting.id("agent"),
+        id,
         team_id: caller.team(),
         version: 1,
         definition,
@@ -50,12 +53,15 @@ pub async fn create(
         updated_at: now,
         archived_at: None,
     };
-    let mut connection = platform.database.connection().await?;
-    if minting.may_repeat()
-        && let Some(made) = agent::find(&mut connection, caller.team(), new.id, Some(1)).await?
-    {
-        return Ok(made);
-    }
-    agent::insert(&mut connection, &new).await?;
-    Ok(new)
+    let stored = platform.database.transaction(async |connection| {
+        if minting.may_repeat()
+            && let Some(made) = agent::find(connection, new.team_id, new.id, Some(1)).await?
+        {
+            return Ok(made);
+        }
+        sealer::write(connection, new.team_id, &secrets, &[]).await?;
+        agent::insert(connection, &new).await?;
+        Ok::<_, Problem>(new)
+    });
+    stored.await
 }

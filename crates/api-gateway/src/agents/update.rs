@@ -11,6 +11,7 @@ use crate::body::Json;
 use crate::caller::Caller;
 use crate::platform::Platform;
 use crate::problem::{ErrorEnvelope, Problem};
+use crate::sealer;
 
 /// How often an unconditional change is applied anew because somebody else was faster.
 const ATTEMPTS: usize = 5;
@@ -60,8 +61,9 @@ async fn try_update(
     caller: Caller,
     platform: &Platform,
     id: AgentId,
-    patch: AgentPatch,
+    mut patch: AgentPatch,
 ) -> Result<Attempt, Problem> {
+    let variables = patch.environment_variables.take();
     let mut connection = platform.database.connection().await?;
     let current = agents::find(&mut connection, caller.team(), id, None).await?;
     if current.archived_at.is_some() {
@@ -71,15 +73,21 @@ async fn try_update(
     if patch.version.is_some_and(|expected| expected != current.version) {
         return Ok(Attempt::Overtaken { current: current.version });
     }
-    let definition = patch.apply_to(current.definition.clone())?;
+    let mut definition = patch.apply_to(current.definition.clone())?;
+    let secrets = agents::seal_variables(platform, caller, id, &mut definition, variables)?;
     if definition == current.definition {
         return Ok(Attempt::Updated(Box::new(current)));
     }
+    drop(connection);
     check_runnable(platform, &definition).await?;
     let expected = Some(current.version);
     let now = platform.clock.now();
     let team = caller.team();
-    match agent::update(&mut connection, team, id, expected, &definition, now).await {
+    let updated = platform.database.transaction(async |connection| {
+        sealer::write(connection, team, &secrets, &[]).await?;
+        agent::update(connection, team, id, expected, &definition, now).await
+    });
+    match updated.await {
         Ok(agent) => Ok(Attempt::Updated(Box::new(agent))),
         Err(StorageError::StaleVersion { current }) => Ok(Attempt::Overtaken { current }),
         Err(failure) => Err(failure.into()),

@@ -2,16 +2,19 @@
 
 use actix_web::post;
 use actix_web::web::{self, Data};
-use platform_core::environment::{Environment, EnvironmentDraft, EnvironmentSettings};
+use platform_core::environment::{
+    Environment, EnvironmentConfigDraft, EnvironmentDraft, EnvironmentSettings,
+};
 use platform_core::id::EnvironmentId;
 use platform_storage::environment;
 
 use crate::body::Json;
 use crate::caller::Caller;
-use crate::environments::EnvironmentView;
+use crate::environments::{self, EnvironmentView};
 use crate::minting::Minting;
 use crate::platform::Platform;
 use crate::problem::{ErrorEnvelope, Problem};
+use crate::sealer;
 
 /// Creates an environment.
 #[utoipa::path(tag = "environments", request_body = EnvironmentDraft, responses(
@@ -25,15 +28,21 @@ pub async fn create_environment(
     minting: Minting,
     body: Json<EnvironmentDraft>,
 ) -> Result<web::Json<EnvironmentView>, Problem> {
-    let new = environment(caller, &platform, minting.id("environment"), body.0.resolve()?);
-    let mut connection = platform.database.connection().await?;
-    if minting.may_repeat()
-        && let Some(made) = environment::find(&mut connection, caller.team(), new.id).await?
-    {
-        return Ok(web::Json(made.into()));
-    }
-    environment::insert(&mut connection, &new).await?;
-    Ok(web::Json(new.into()))
+    let mut draft = body.0;
+    let variables = draft.config.as_mut().and_then(EnvironmentConfigDraft::take_variables);
+    let mut new = environment(caller, &platform, minting.id("environment"), draft.resolve()?);
+    let sealed = environments::seal_variables(&platform, &mut new, variables)?;
+    let stored = platform.database.transaction(async |connection| {
+        if minting.may_repeat()
+            && let Some(made) = environment::find(connection, new.team_id, new.id).await?
+        {
+            return Ok(made);
+        }
+        sealer::write(connection, new.team_id, &sealed.secrets, &sealed.replaced).await?;
+        environment::insert(connection, &new).await?;
+        Ok::<_, Problem>(new)
+    });
+    Ok(web::Json(stored.await?.into()))
 }
 
 /// An environment that does not exist yet.

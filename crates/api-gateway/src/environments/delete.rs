@@ -3,7 +3,7 @@
 use actix_web::delete;
 use actix_web::web::{Data, Json, Path};
 use platform_core::id::EnvironmentId;
-use platform_storage::{StorageError, environment};
+use platform_storage::{StorageError, environment, secret};
 use serde::Serialize;
 
 use crate::caller::Caller;
@@ -29,8 +29,12 @@ pub async fn delete_environment(
     platform: Data<Platform>,
     id: Path<EnvironmentId>,
 ) -> Result<Json<EnvironmentDeleted>, Problem> {
-    let mut connection = platform.database.connection().await?;
-    match environment::delete(&mut connection, caller.team(), *id).await {
+    let deleted = platform.database.transaction(async |connection| {
+        let existed = environment::delete(connection, caller.team(), *id).await?;
+        secret::delete_of(connection, caller.team(), id.uuid()).await?;
+        Ok::<_, StorageError>(existed)
+    });
+    match deleted.await {
         Ok(true) => Ok(Json(EnvironmentDeleted { id: *id, r#type: "environment_deleted" })),
         Ok(false) => Err(Problem::not_found("environment", *id)),
         Err(StorageError::InUse(_)) => {

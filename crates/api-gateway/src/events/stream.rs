@@ -10,7 +10,7 @@ use crate::caller::Caller;
 use crate::platform::Platform;
 use crate::problem::{ErrorEnvelope, Problem};
 use crate::query::Query;
-use crate::stream::{Feed, PreviewKind, Start};
+use crate::stream::{Extras, Feed, PreviewKind, Start};
 
 const LAST_EVENT_ID: &str = "last-event-id";
 /// Tells nginx and its like to pass every frame on at once.
@@ -19,9 +19,10 @@ const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
 /// Streams the events of a session as they are committed, and previews of the types asked for.
 ///
 /// Each event's number is its SSE id. With `Last-Event-ID` or `after` the stream begins with what follows that event, else with what is
-/// committed from now on.
+/// committed from now on. Previews and `egress` frames have no id and are never shown again.
 #[utoipa::path(tag = "events", params(
     ("event_deltas[]" = Option<Vec<String>>, Query, description = "agent.message, agent.thinking"),
+    ("include[]" = Option<Vec<String>>, Query, description = "egress: what the way out decides, as frames named `egress`"),
     ("after" = Option<i64>, Query, description = "An event's number; 0 is the beginning"),
     ("Last-Event-ID" = Option<i64>, Header),
 ), responses(
@@ -48,8 +49,13 @@ pub async fn stream(
     request: &HttpRequest,
     mut query: Query,
 ) -> Result<HttpResponse, Problem> {
-    let wanted = query.list("event_deltas");
-    let wanted = wanted.iter().map(|word| kind(word)).collect::<Result<Vec<_>, _>>()?;
+    let previews = query.list("event_deltas");
+    let previews = previews.iter().map(|word| kind(word)).collect::<Result<Vec<_>, _>>()?;
+    let included = query.list("include");
+    if let Some(other) = included.iter().find(|word| word.as_str() != "egress") {
+        return Err(Problem::invalid(format!("include: only egress can be, not {other:?}")));
+    }
+    let extras = Extras { previews, egress: !included.is_empty() };
     let after = query.parsed::<i64>("after")?;
     query.finish()?;
     let last_seen = match request.headers().get(LAST_EVENT_ID) {
@@ -72,7 +78,7 @@ pub async fn stream(
         return Err(Problem::new(FailureKind::Unavailable, message).retry_after(1));
     }
     let start = last_seen.map_or(Start::Now, Start::After);
-    let feed = Feed::open(platform, caller, session, start, wanted).await?;
+    let feed = Feed::open(platform, caller, session, start, extras).await?;
     Ok(HttpResponse::Ok()
         // Whoever comes back after the end comes to where the balancer says, not to here by an old connection.
         .force_close()

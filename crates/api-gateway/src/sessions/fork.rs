@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use platform_core::id::SessionId;
 use platform_core::sandbox::Epoch;
 use platform_core::session::{ForkedFrom, Session, SessionStatus, Usage};
+use platform_core::variable::Variable;
 use platform_core::wire::{Change, check_length, check_metadata};
 use platform_messaging::proto::session::ForkSession;
 use platform_messaging::proto::session::session_command::Action;
@@ -126,6 +127,9 @@ impl Forking {
     /// The session as it will be, for a caller who is answered before it is.
     fn expected(self, source: Session, now: DateTime<Utc>) -> Session {
         let at_event = self.at_event.unwrap_or(source.last_event);
+        // Secrets stay with the session that they were given to.
+        let mut environment_variables = source.environment_variables;
+        environment_variables.retain(|_, variable| matches!(variable, Variable::Plain { .. }));
         Session {
             id: self.id,
             context: self.context,
@@ -139,6 +143,7 @@ impl Forking {
             last_event: at_event,
             journal_through: 0,
             usage: Usage::default(),
+            environment_variables,
             forked_from: Some(ForkedFrom { session_id: source.id, at_event, turn_id: None }),
             created_at: now,
             updated_at: now,

@@ -3,6 +3,7 @@
 use actix_web::web::{Data, Path};
 use actix_web::{HttpResponse, post};
 use platform_core::agent::{McpServer, ToolDraft, check_mcp_servers, resolve_tools};
+use platform_core::budget::WireBudget;
 use platform_core::id::SessionId;
 use platform_core::session::{Session, SessionPatch};
 use platform_core::wire::{Change, MetadataPatch, check_length, patch_metadata};
@@ -35,9 +36,10 @@ pub struct UpdateSessionBody {
     /// Fixed for the session's life.
     #[serde(default)]
     vault_ids: Option<Value>,
-    /// Not supported yet.
+    /// Takes the place of the one that was given when the session was opened; not below what is spent. `null` takes it away for good.
     #[serde(default)]
-    budget: Option<Value>,
+    #[schema(value_type = Option<WireBudget>)]
+    budget: Change<WireBudget>,
 }
 
 /// What can be changed of a session's agent. Each list is replaced as a whole.
@@ -85,9 +87,11 @@ impl UpdateSessionBody {
         if self.vault_ids.is_some() {
             return Err(Problem::invalid("vault_ids: these are fixed when a session is opened"));
         }
-        if self.budget.is_some() {
-            return Err(Problem::invalid("budget: budgets are not supported yet"));
-        }
+        let budget = match self.budget {
+            Change::Keep => None,
+            Change::Clear => Some(None),
+            Change::Set(budget) => Some(Some(budget.resolve()?)),
+        };
         if let Change::Set(title) = &self.title {
             check_length("title", title, 0, 512)?;
         }
@@ -102,7 +106,7 @@ impl UpdateSessionBody {
             Change::Clear => Some(None),
             Change::Set(title) => Some(Some(title)),
         };
-        Ok(SessionPatch { title, metadata, tools, mcp_servers })
+        Ok(SessionPatch { title, metadata, tools, mcp_servers, budget })
     }
 }
 

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use platform_core::agent::AgentSnapshot;
+use platform_core::budget::WireBudget;
 use platform_core::harness::HarnessName;
 use platform_core::id::{EnvironmentId, SandboxId, SessionId};
 use platform_core::sandbox::{Startup, StartupPhase};
-use platform_core::session::{ForkedFrom, Session, SessionStatus, Usage};
+use platform_core::session::{ForkedFrom, Session, SessionStatus, WireUsage};
+use platform_core::variable::Variables;
 use platform_storage::{Connection, sandbox};
 use serde::Serialize;
 use serde_json::Value;
@@ -30,8 +32,8 @@ pub struct SessionView {
     resources: Vec<Value>,
     outcome_evaluations: Vec<Value>,
     stats: StatsView,
-    usage: UsageView,
-    budget: Option<Value>,
+    usage: WireUsage,
+    budget: Option<WireBudget>,
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
     archived_at: Option<DateTime<Utc>>,
@@ -46,25 +48,13 @@ pub struct SessionView {
     sandbox_id: Option<SandboxId>,
     /// Where it comes from, if it goes on from an earlier point of another session.
     forked_from: Option<ForkedFrom>,
+    /// Variables of its own; those of its environment and its agent come beside them. Values of secrets are not shown.
+    environment_variables: Variables,
 }
 
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct StatsView {
     duration_seconds: f64,
-}
-
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-pub struct UsageView {
-    input_tokens: u64,
-    output_tokens: u64,
-    cache_read_input_tokens: u64,
-    cache_creation: CacheCreationView,
-}
-
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-pub struct CacheCreationView {
-    ephemeral_1h_input_tokens: u64,
-    ephemeral_5m_input_tokens: u64,
 }
 
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -101,7 +91,7 @@ impl SessionView {
             outcome_evaluations: Vec::new(),
             stats: StatsView { duration_seconds: duration.as_secs_f64() },
             usage: session.usage.into(),
-            budget: None,
+            budget: session.budget.map(WireBudget::from),
             created_at: session.created_at,
             updated_at: session.updated_at,
             archived_at: session.archived_at,
@@ -110,6 +100,7 @@ impl SessionView {
             epoch: session.epoch.0,
             sandbox_id: session.sandbox_id,
             forked_from: session.forked_from,
+            environment_variables: session.environment_variables,
         }
     }
 
@@ -134,19 +125,5 @@ impl SessionView {
             startup.position = position;
         }
         Ok(view)
-    }
-}
-
-impl From<Usage> for UsageView {
-    fn from(usage: Usage) -> Self {
-        Self {
-            input_tokens: usage.input_tokens,
-            output_tokens: usage.output_tokens,
-            cache_read_input_tokens: usage.cache_read_input_tokens,
-            cache_creation: CacheCreationView {
-                ephemeral_1h_input_tokens: 0,
-                ephemeral_5m_input_tokens: usage.cache_creation_input_tokens,
-            },
-        }
     }
 }

@@ -60,6 +60,7 @@ pub async fn create_session(
         context,
         resources: None,
         budget: None,
+        environment_variables: None,
     };
     Ok(match sessions::create::create(caller, &platform, &minting, body).await? {
         Created::Opened(view) => answer(StatusCode::CREATED, &view),

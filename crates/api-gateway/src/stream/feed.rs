@@ -40,6 +40,14 @@ pub enum Start {
     After(i64),
 }
 
+/// What a stream shows beside committed events.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Extras {
+    pub previews: Vec<PreviewKind>,
+    /// What the way out decides, as it decides it.
+    pub egress: bool,
+}
+
 /// How the reader keeps up with what happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Pace {
@@ -75,14 +83,17 @@ impl Feed {
         caller: Caller,
         session: SessionId,
         start: Start,
-        wanted: Vec<PreviewKind>,
+        extras: Extras,
     ) -> Result<Self, Problem> {
         let mut connection = platform.database.connection().await?;
         sessions::find(&mut connection, caller.team(), session).await?;
         drop(connection);
         let mut subscription = platform.hub.subscribe(session).await;
         let interruptions = subscription.interruptions();
-        let previews = subscription.previews(wanted);
+        if extras.egress {
+            subscription.hear_egress();
+        }
+        let previews = subscription.previews(extras.previews);
         let mut connection = platform.database.connection().await?;
         let now = sessions::find(&mut connection, caller.team(), session).await?;
         drop(connection);
@@ -207,6 +218,10 @@ impl Feed {
                 }
             }
             Signal::Preview(part) => self.ready.extend(self.previews.take(&part)),
+            Signal::Egress(frame) if self.subscription.hears_egress() => {
+                self.ready.push_back(frame);
+            }
+            Signal::Egress(_) => {}
         }
     }
 

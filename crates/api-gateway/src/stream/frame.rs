@@ -3,12 +3,14 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use platform_core::egress::EgressDecision;
 use platform_core::id::EventId;
 use platform_core::session::Event;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::preview::PreviewKind;
+use crate::egress::EgressDecisionView;
 
 /// How soon a browser comes back after a broken connection. Goes out first, so that the headers do at once.
 pub const RETRY: Bytes = Bytes::from_static(b"retry: 2000\n\n");
@@ -95,6 +97,12 @@ pub fn event_delta(id: EventId, text: &str) -> Bytes {
     let content = json!({"type": "text", "text": text});
     let delta = json!({"type": "content_delta", "index": 0, "content": content});
     plain("event_delta", &json!({"type": "event_delta", "event_id": id, "delta": delta}))
+}
+
+/// A decision of the way out, from its JSON. It has no `id:` line: it is no event of the log, and is not shown again.
+pub fn egress(decision: &[u8]) -> Result<Bytes, serde_json::Error> {
+    let decision: EgressDecision = serde_json::from_slice(decision)?;
+    Ok(plain("egress", &serde_json::to_value(EgressDecisionView::from(decision))?))
 }
 
 /// A reader that is too slow is told so in a form that clients ignore, then in one that they act on.

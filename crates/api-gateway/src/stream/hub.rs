@@ -1,11 +1,13 @@
 //! One ear for the whole process: what the broker tells of sessions, passed on to whoever listens to them here.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use platform_core::id::SessionId;
-use platform_messaging::proto::event::{EventsCommitted, Preview};
-use platform_messaging::topology::{EVENTS, PREVIEWS};
+use platform_messaging::proto::event::{EgressDecided, EventsCommitted, Preview};
+use platform_messaging::topology::{EVENTS, PREVIEWS, kind};
 use platform_messaging::{Broker, Incoming, OwnQueue, Verdict, decode};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -14,7 +16,7 @@ use tracing::{debug, warn};
 use uuid::Uuid;
 
 use super::backlog::{Backlog, FellBehind, Place};
-use super::frame::EventFrame;
+use super::frame::{self, EventFrame};
 use super::preview::{Part, PreviewKind, Previews};
 
 /// Announcements that wait in this process; each may be as large as the events of one commit.
@@ -25,6 +27,8 @@ const PREFETCH: u16 = 32;
 pub enum Signal {
     Committed(Arc<EventFrame>),
     Preview(Arc<Part>),
+    /// A frame about a decision of the way out.
+    Egress(Bytes),
 }
 
 impl Signal {
@@ -35,6 +39,7 @@ impl Signal {
             + match self {
                 Self::Committed(frame) => frame.bytes.len(),
                 Self::Preview(part) => part.length(),
+                Self::Egress(frame) => frame.len(),
             }
     }
 }
@@ -56,6 +61,8 @@ struct Listened {
 struct Topic {
     backlog: Backlog<Signal>,
     previews: Mutex<Previews>,
+    /// How many listeners want to hear of the way out. While there are none its decisions crowd nothing out.
+    egress_listeners: AtomicUsize,
     /// Held while bindings are made or taken back, so that the two never cross.
     binding: tokio::sync::Mutex<()>,
 }
@@ -87,6 +94,7 @@ impl Hub {
             session,
             topic: topic.clone(),
             place,
+            hears_egress: false,
             interruptions: self.queue.interruptions(),
         };
         let _bound = topic.binding.lock().await;
@@ -109,6 +117,7 @@ impl Hub {
                     PreviewKind::Message,
                     PreviewKind::Thinking,
                 ])),
+                egress_listeners: AtomicUsize::new(0),
                 binding: tokio::sync::Mutex::default(),
             }),
             listeners: 0,
@@ -155,6 +164,7 @@ pub struct Subscription {
     session: SessionId,
     topic: Arc<Topic>,
     place: Place,
+    hears_egress: bool,
     interruptions: watch::Receiver<u64>,
 }
 
@@ -166,6 +176,17 @@ impl Subscription {
         let previews = lock(&self.topic.previews);
         self.topic.backlog.skip(&mut self.place);
         previews.join(wanted)
+    }
+
+    /// Has decisions of the way out told from now on, at least to this listener.
+    pub fn hear_egress(&mut self) {
+        if !std::mem::replace(&mut self.hears_egress, true) {
+            self.topic.egress_listeners.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub fn hears_egress(&self) -> bool {
+        self.hears_egress
     }
 
     /// The next signal.
@@ -197,7 +218,7 @@ impl Subscription {
     pub async fn committed(&mut self) {
         loop {
             match self.next().await {
-                Ok(Signal::Preview(_)) => {}
+                Ok(Signal::Preview(_) | Signal::Egress(_)) => {}
                 Ok(Signal::Committed(_)) => return,
                 Err(FellBehind) => return self.skip(),
             }
@@ -212,6 +233,9 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
+        if self.hears_egress {
+            self.topic.egress_listeners.fetch_sub(1, Ordering::Relaxed);
+        }
         self.topic.backlog.leave(&self.place);
         self.hub.leave(self.session);
     }
@@ -223,6 +247,9 @@ fn pass_on(topics: &Mutex<HashMap<SessionId, Listened>>, incoming: &Incoming) {
     let topic = lock(topics).get(&session).map(|listened| listened.topic.clone());
     let Some(topic) = topic else { return };
     let passed = match incoming.exchange.as_str() {
+        PREVIEWS if incoming.kind == kind::EGRESS_DECISION => {
+            decode::<EgressDecided>(&incoming.body).map(|decided| topic.egress(&decided))
+        }
         PREVIEWS => decode::<Preview>(&incoming.body).map(|preview| topic.preview(preview)),
         _ => decode::<EventsCommitted>(&incoming.body).map(|committed| topic.commit(committed)),
     };
@@ -251,6 +278,16 @@ impl Topic {
         let mut previews = lock(&self.previews);
         previews.take(&part);
         self.tell(Signal::Preview(Arc::new(part)));
+    }
+
+    fn egress(&self, decided: &EgressDecided) {
+        if self.egress_listeners.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        match frame::egress(&decided.decision) {
+            Ok(frame) => self.tell(Signal::Egress(frame)),
+            Err(failure) => warn!(%failure, "a decision of the way out cannot be read"),
+        }
     }
 
     fn tell(&self, signal: Signal) {

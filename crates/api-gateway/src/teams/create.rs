@@ -2,7 +2,7 @@
 
 use actix_web::post;
 use actix_web::web::{self, Data};
-use platform_core::team::{Retention, Team};
+use platform_core::team::Team;
 use platform_core::wire::check_length;
 use platform_storage::{StorageError, team};
 use serde::Deserialize;
@@ -36,12 +36,7 @@ pub async fn create_team(
 ) -> Result<web::Json<TeamView>, Problem> {
     let name = body.0.name;
     check_length("name", &name, 1, 255)?;
-    let new = Team {
-        id: minting.id("team"),
-        name,
-        retention: Retention::default(),
-        created_at: platform.clock.now(),
-    };
+    let new = Team::new(minting.id("team"), name, platform.clock.now());
     let mut connection = platform.database.connection().await?;
     if minting.may_repeat()
         && let Some(made) = team::find(&mut connection, new.id).await?

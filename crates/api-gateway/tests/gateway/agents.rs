@@ -117,7 +117,7 @@ async fn what_no_sandbox_could_run_is_refused_with_what_there_is() {
     model.refused(400);
     assert_eq!(
         model.message(),
-        "model: LiteLLM serves no model \"gpt-9\"; it serves: demo, anthropic/*"
+        "model: LiteLLM serves no model \"gpt-9\"; it serves: demo, free-for-all, anthropic/*"
     );
     create(json!({"name": "n", "model": "anthropic/claude-5"})).await.ok();
     let unknown = create(json!({"name": "n", "model": "demo", "colour": 1})).await;

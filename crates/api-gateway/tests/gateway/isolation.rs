@@ -12,7 +12,12 @@ async fn every_route_answers_404_for_another_teams_id() {
     let session = owner.new_session().await;
     let sandbox = gateway.fake.give_sandbox(session["id"].as_str().unwrap()).await.to_string();
     owner.get(&format!("/v1/sandboxes/{sandbox}")).await.ok();
+    let vault = owner.post("/v1/vaults", json!({"display_name": "v"})).await.ok();
+    let credentials = format!("/v1/vaults/{}/credentials", vault["id"].as_str().unwrap());
+    let credential = owner.post(&credentials, body("/credentials")).await.ok();
     let named = |parameter: &str| match parameter {
+        "vault_id" => vault["id"].as_str(),
+        "credential_id" => credential["id"].as_str(),
         "agent_id" => session["agent"]["id"].as_str(),
         "environment_id" => session["environment_id"].as_str(),
         "session_id" => session["id"].as_str(),
@@ -27,7 +32,9 @@ async fn every_route_answers_404_for_another_teams_id() {
         let Some((_, rest)) = path.split_once('{') else { continue };
         let (parameter, _) = rest.split_once('}').unwrap();
         let Some(id) = named(parameter) else { continue };
-        let target = path.replace(&format!("{{{parameter}}}"), id);
+        let target = path
+            .replace(&format!("{{{parameter}}}"), id)
+            .replace("{credential_id}", credential["id"].as_str().unwrap());
         for verb in item.as_object().unwrap().keys() {
             let method: Method = verb.to_uppercase().parse().unwrap();
             let request = other.request(&method, &target);
@@ -42,7 +49,7 @@ async fn every_route_answers_404_for_another_teams_id() {
             tried += 1;
         }
     }
-    assert!(tried >= 24, "{tried} routes were tried");
+    assert!(tried >= 38, "{tried} routes were tried");
     assert_eq!(
         owner.get(&format!("/v1/sessions/{}", session["id"].as_str().unwrap())).await.status,
         200
@@ -57,13 +64,17 @@ fn body(path: &str) -> Value {
         json!({"text": "x"})
     } else if path.ends_with("/confirmations") {
         json!({"tool_use_id": "sevt_01935a7e7c1b7e2a8f000123456789ab", "result": "allow"})
+    } else if path.ends_with("/credentials") {
+        json!({"auth": {"type": "static_bearer", "token": "t", "mcp_server_url": "https://mcp.example"}})
+    } else if path.ends_with("/policy_check") {
+        json!({"host": "example.com"})
     } else {
         json!({})
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_teams_agent_and_environment_open_no_session() {
+async fn another_teams_agent_environment_and_vault_open_no_session() {
     let gateway = Gateway::start().await;
     let (owner, other) = (gateway.team("a").await, gateway.team("b").await);
     let session = owner.new_session().await;
@@ -73,6 +84,10 @@ async fn another_teams_agent_and_environment_open_no_session() {
     let environment = json!({"agent": own["id"], "environment_id": session["environment_id"]});
     let refused = other.post("/v1/sessions", environment).await.refused(404);
     assert_eq!(refused["error"]["details"]["error_code"], "environment_not_found");
+    let vault = owner.post("/v1/vaults", json!({"display_name": "v"})).await.ok();
+    let vaults = json!({"agent": own["id"], "vault_ids": [vault["id"]]});
+    let refused = other.post("/v1/sessions", vaults).await.refused(404);
+    assert_eq!(refused["error"]["details"]["error_code"], "vault_not_found");
 }
 
 #[tokio::test(flavor = "multi_thread")]

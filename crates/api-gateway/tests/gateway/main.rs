@@ -5,9 +5,15 @@ mod agents;
 #[cfg(test)]
 mod approvals;
 #[cfg(test)]
+mod budgets;
+#[cfg(test)]
+mod credentials;
+#[cfg(test)]
 mod definitions;
 #[cfg(test)]
 mod drain;
+#[cfg(test)]
+mod egress;
 #[cfg(test)]
 mod errors;
 #[cfg(test)]
@@ -36,3 +42,7 @@ mod streams;
 mod support;
 #[cfg(test)]
 mod teams;
+#[cfg(test)]
+mod variables;
+#[cfg(test)]
+mod vaults;

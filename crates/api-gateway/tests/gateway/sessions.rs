@@ -71,7 +71,7 @@ async fn what_cannot_be_opened_says_why() {
     };
     for (extra, reason) in [
         (json!({"resources": [{"type": "file", "file_id": "f"}]}), "resources: "),
-        (json!({"budget": {"type": "limit"}}), "budget: "),
+        (json!({"budget": {"type": "limit"}}), "budget"),
         (json!({"initial_events": [{"type": "user.interrupt"}]}), "initial_events[0].type: "),
         (json!({"agent": "nonsense"}), "agent: "),
         (json!({"metadata": {"k": "v".repeat(513)}}), "metadata.k: "),

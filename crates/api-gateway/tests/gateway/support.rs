@@ -3,6 +3,7 @@
 mod actor;
 mod fake_litellm;
 mod fake_session_service;
+mod fake_vault_proxy;
 mod gateway;
 mod process;
 mod slow_reader;
@@ -10,8 +11,9 @@ mod stream;
 
 pub use actor::Actor;
 pub use fake_session_service::FakeSessionService;
+pub use fake_vault_proxy::FakeVaultProxy;
 pub use gateway::Gateway;
-use gateway::MASTER_KEY;
+use gateway::{ENCRYPTION_KEY, MASTER_KEY};
 pub use process::GatewayProcess;
 pub use slow_reader::SlowReader;
 pub use stream::OpenStream;

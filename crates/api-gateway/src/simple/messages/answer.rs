@@ -31,7 +31,7 @@ pub(super) async fn wait_for(
     let mut subscription = platform.hub.subscribe(session).await;
     loop {
         let mut connection = platform.database.connection().await?;
-        if let Some((stop_reason, calls)) = ending(&mut connection, caller, turn).await? {
+        if let Some((stop_reason, calls)) = ending(&mut connection, caller, session, turn).await? {
             let text = text(&mut connection, caller, session, turn).await?;
             let waiting_for = waiting_for(&mut connection, caller, session, &calls).await?;
             let answered =
@@ -56,6 +56,7 @@ pub(super) async fn wait_for(
 async fn ending(
     connection: &mut Connection,
     caller: Caller,
+    session: SessionId,
     id: TurnId,
 ) -> Result<Option<(StopReason, Vec<EventId>)>, Problem> {
     let Some(turn) = turn::find(connection, caller.team(), id).await? else {
@@ -66,8 +67,28 @@ async fn ending(
         TurnState::Ended { reason, .. } => Some((reason, Vec::new())),
         // Nothing more comes until somebody answers.
         TurnState::Waiting { .. } => Some((StopReason::RequiresAction, unanswered)),
-        TurnState::Queued | TurnState::Dispatched { .. } | TurnState::Running { .. } => None,
+        TurnState::Queued => halted_for_money(connection, caller, session).await?,
+        TurnState::Dispatched { .. } | TurnState::Running { .. } => None,
     })
+}
+
+/// Whether the session stands still until a budget is raised.
+async fn halted_for_money(
+    connection: &mut Connection,
+    caller: Caller,
+    session: SessionId,
+) -> Result<Option<(StopReason, Vec<EventId>)>, Problem> {
+    let team = caller.team();
+    let moves = ["session.status_idle", "session.status_running", "session.status_rescheduled"];
+    let types = moves.map(str::to_owned).to_vec();
+    let filter = EventFilter { types, ..EventFilter::default() };
+    let last = event::list(connection, team, session, &filter, Order::NewestFirst, 1).await?;
+    let Some(EventBody::SessionStatusIdle { stop_reason }) = last.into_iter().next().map(|e| e.body)
+    else {
+        return Ok(None);
+    };
+    let is_halt = stop_reason.reason == StopReason::BudgetReached;
+    Ok(is_halt.then(|| (StopReason::BudgetReached, Vec::new())))
 }
 
 async fn waiting_for(

@@ -3,14 +3,16 @@
 mod fork;
 mod sandbox;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use platform_core::clock::Clock;
 use platform_core::conversation::{Conversation, Moment, Unfinished};
+use platform_core::egress::EgressDecision;
 use platform_core::id::{CommandId, EventId, Id, SessionId, TeamId, TurnId};
 use platform_core::session::{ContentBlock, Event, EventBody, Session};
 use platform_core::turn::{StopReason, TurnState};
-use platform_messaging::proto::event::{CommittedEvent, EventsCommitted, Preview};
+use platform_messaging::proto::event::{CommittedEvent, EgressDecided, EventsCommitted, Preview};
 use platform_messaging::proto::session::session_command::Action;
 use platform_messaging::proto::session::session_reply::Outcome;
 use platform_messaging::proto::session::{
@@ -19,7 +21,9 @@ use platform_messaging::proto::session::{
 use platform_messaging::topology::{self, Queue, kind};
 use platform_messaging::{Broker, Incoming, Outgoing, Verdict, decode, encode};
 use platform_runtime::clock::{SystemClock, SystemIds};
-use platform_storage::{Database, command_answer, event, idempotency, session, turn};
+use platform_storage::{
+    Database, command_answer, egress_decision, event, idempotency, session, turn,
+};
 use secrecy::SecretString;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
@@ -98,7 +102,10 @@ impl FakeSessionService {
                 }
             },
             Action::Update(update) => {
-                conversation.update(json(&update.patch), moment).unwrap();
+                if let Err(refusal) = conversation.update(json(&update.patch), moment) {
+                    let kind = refusal.kind().as_word();
+                    return refused(kind, refusal.code(), &refusal.to_string());
+                }
                 Outcome::Done(Done {})
             }
             Action::Archive(_) => {
@@ -115,6 +122,9 @@ impl FakeSessionService {
             }
             Action::Open(_)
             | Action::Fork(_)
+            | Action::Resume(_)
+            | Action::RecordUsage(_)
+            | Action::RaiseAlarm(_)
             | Action::AppendJournal(_)
             | Action::ReportStartup(_)
             | Action::ReportLoss(_)
@@ -143,6 +153,11 @@ impl FakeSessionService {
             title: open.title,
             metadata: json(&open.metadata),
             vault_ids: open.vault_ids,
+            budget: (!open.budget.is_empty()).then(|| json(&open.budget)),
+            environment_variables: match open.environment_variables.as_slice() {
+                [] => BTreeMap::new(),
+                variables => json(variables),
+            },
             ..Session::new(id, team, agent, environment, moment.now)
         };
         let mut conversation = Conversation::begin(session, moment);
@@ -259,7 +274,21 @@ impl FakeSessionService {
         self.broker.publish(message.transient()).await.unwrap();
     }
 
-    async fn team_of(&self, id: SessionId) -> TeamId {
+    /// Plays the way out: tells the gateways of a decision, which it stores as well.
+    pub async fn decide(&self, decision: &EgressDecision) {
+        let decided = EgressDecided {
+            session_id: bare(decision.session_id),
+            decision: serde_json::to_vec(decision).unwrap(),
+        };
+        let mut connection = self.database.connection().await.unwrap();
+        egress_decision::insert(&mut connection, std::slice::from_ref(decision)).await.unwrap();
+        let route = topology::previews_of(decision.session_id);
+        let id = Uuid::new_v4();
+        let message = Outgoing::new(route, kind::EGRESS_DECISION, id, encode(&decided));
+        self.broker.publish(message.transient()).await.unwrap();
+    }
+
+    pub async fn team_of(&self, id: SessionId) -> TeamId {
         let mut connection = self.database.connection().await.unwrap();
         let request = platform_storage::PageRequest {
             position: platform_storage::Position::Start,

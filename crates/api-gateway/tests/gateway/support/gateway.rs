@@ -12,23 +12,32 @@ use api_gateway::figures::Figures;
 use api_gateway::harnesses::Harnesses;
 use api_gateway::models::Models;
 use api_gateway::platform::Platform;
+use api_gateway::sealer::Sealer;
 use api_gateway::server;
 use api_gateway::stream::Hub;
 use platform_core::clock::{Clock, IdSource};
+use platform_core::id::Id;
 use platform_messaging::Broker;
 use platform_runtime::clock::{SystemClock, SystemIds};
 use platform_runtime::health::Health;
 use platform_runtime::metrics::Metrics;
 use platform_runtime::settings::{GatewaySettings, HttpSettings};
+use platform_sealing::{Binding, EncryptionKeys, KeyId, Sealed};
 use platform_storage::Database;
 use secrecy::SecretString;
 use serde_json::json;
 use test_support::{TestBroker, TestDatabase};
 use tokio_util::sync::{CancellationToken, DropGuard};
+use uuid::Uuid;
 
 use super::{Actor, FakeSessionService, GatewayProcess, fake_litellm};
 
 pub const MASTER_KEY: &str = "the-administrator-of-a-test";
+pub const ENCRYPTION_KEY: &str = "what-the-secrets-of-a-test-are-sealed-under";
+
+fn encryption_keys() -> EncryptionKeys {
+    EncryptionKeys::new(&SecretString::from(ENCRYPTION_KEY), &[]).unwrap()
+}
 
 /// A gateway with a database and a broker of its own. Everything ends when it is dropped.
 pub struct Gateway {
@@ -98,11 +107,54 @@ impl Gateway {
         GatewayProcess::start(self.database.as_ref().unwrap().url(), self.test_broker.url()).await
     }
 
+    /// The same after `ENCRYPTION_KEY` was changed.
+    pub async fn rotated_process(&self, encryption_key: &str) -> GatewayProcess {
+        let database = self.database.as_ref().unwrap().url();
+        GatewayProcess::rotated(database, self.test_broker.url(), encryption_key).await
+    }
+
+    /// What a gateway says that is started with another key and ends by itself.
+    pub async fn refused_process(&self, encryption_key: &str) -> String {
+        let database = self.database.as_ref().unwrap().url();
+        GatewayProcess::refused(database, self.test_broker.url(), encryption_key).await
+    }
+
     /// How many requests with an `Idempotency-Key` have their answer kept.
     pub async fn kept_answers(&self) -> i64 {
         let database = self.database.as_ref().unwrap().connect().await.unwrap();
         let query = "select count(*) from idempotency_keys where response is not null";
         database.query_one(query, &[]).await.unwrap().get(0)
+    }
+
+    /// Every stored secret in clear, by name.
+    pub async fn opened_secrets(&self) -> Vec<(String, String)> {
+        let database = self.database.as_ref().unwrap().connect().await.unwrap();
+        let query = "select name, team_id::text, id::text, key_id, sealed from secrets order by name, created_at";
+        let rows = database.query(query, &[]).await.unwrap();
+        let open = |row: &tokio_postgres::Row| {
+            let id = |column| Uuid::parse_str(row.get(column)).unwrap();
+            let binding = Binding { team: Id::from_uuid(id(1)), secret: Id::from_uuid(id(2)) };
+            let sealed =
+                Sealed { key: KeyId::from_stored(row.get::<_, String>(3)), bytes: row.get(4) };
+            let value = encryption_keys().open(binding, &sealed).unwrap();
+            (row.get(0), String::from_utf8(value.to_vec()).unwrap())
+        };
+        rows.iter().map(open).collect()
+    }
+
+    /// All that the database holds, as text; bytes in hexadecimal.
+    pub async fn dump(&self) -> String {
+        let database = self.database.as_ref().unwrap().connect().await.unwrap();
+        let tables = "select table_name::text from information_schema.tables where table_schema = current_schema()";
+        let mut dump = String::new();
+        for table in database.query(tables, &[]).await.unwrap() {
+            let table: String = table.get(0);
+            let rows = format!("select t::text from \"{table}\" t");
+            for row in database.query(&rows, &[]).await.unwrap() {
+                dump.extend([table.as_str(), " ", row.get(0), "\n"]);
+            }
+        }
+        dump
     }
 
     /// The holder of a key of a new team.
@@ -124,7 +176,8 @@ pub struct Replica {
 fn serve(database: Database, broker: &Broker, end: &CancellationToken) -> String {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let ids: Arc<dyn IdSource> = Arc::new(SystemIds);
-    let gateway = GatewaySettings { url: fake_litellm::start(), api_key: None };
+    let gateway =
+        GatewaySettings { url: fake_litellm::start(), api_key: None, virtual_keys: false };
     let hub = Hub::new(broker);
     tokio::spawn(hub.clone().run(end.clone()));
     let master = SecretString::from(MASTER_KEY);
@@ -135,6 +188,7 @@ fn serve(database: Database, broker: &Broker, end: &CancellationToken) -> String
         harnesses: Harnesses::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/harnesses"))
             .unwrap(),
         models: Models::new(gateway).unwrap(),
+        sealer: Sealer::new(encryption_keys()),
         figures: Figures::default(),
         database,
         clock,

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-use super::{MASTER_KEY, fake_litellm};
+use super::{ENCRYPTION_KEY, MASTER_KEY, fake_litellm};
 
 pub struct GatewayProcess {
     child: Child,
@@ -19,22 +19,17 @@ pub struct GatewayProcess {
 impl GatewayProcess {
     /// Starts it, and waits until it serves.
     pub async fn start(database: &str, broker: &str) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_api-gateway"))
-            .env_clear()
-            .env("DATABASE_URL", database)
-            .env("AMQP_URL", broker)
-            .env("LITELLM_GATEWAY_URL", fake_litellm::start())
-            .env("MASTER_KEY", MASTER_KEY)
-            .env("PORT", "0")
-            .env("LAP__LOG__FORMAT", "json")
-            .env(
-                "LAP__SANDBOX__HARNESS_DIR",
-                Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/harnesses"),
-            )
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
+        Self::serving(&mut command(database, broker, ENCRYPTION_KEY)).await
+    }
+
+    /// The same after `ENCRYPTION_KEY` was changed.
+    pub async fn rotated(database: &str, broker: &str, encryption_key: &str) -> Self {
+        let mut command = command(database, broker, encryption_key);
+        Self::serving(command.env("ENCRYPTION_KEY_PREVIOUS", ENCRYPTION_KEY)).await
+    }
+
+    async fn serving(command: &mut Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let address = loop {
             let line = lines.next_line().await.unwrap().expect("the gateway serves before it ends");
@@ -47,6 +42,14 @@ impl GatewayProcess {
         Self { child, url: format!("http://{address}") }
     }
 
+    /// What it says before it ends by itself, which it does with a failure.
+    pub async fn refused(database: &str, broker: &str, encryption_key: &str) -> String {
+        let child = command(database, broker, encryption_key).spawn().unwrap();
+        let ended = child.wait_with_output().await.unwrap();
+        assert!(!ended.status.success());
+        String::from_utf8(ended.stdout).unwrap()
+    }
+
     pub fn terminate(&self) {
         let pid = i32::try_from(self.child.id().expect("it runs")).unwrap();
         kill(Pid::from_raw(pid), Signal::SIGTERM).unwrap();
@@ -55,4 +58,24 @@ impl GatewayProcess {
     pub async fn ended(&mut self) -> ExitStatus {
         self.child.wait().await.unwrap()
     }
+}
+
+fn command(database: &str, broker: &str, encryption_key: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_api-gateway"));
+    command
+        .env_clear()
+        .env("DATABASE_URL", database)
+        .env("AMQP_URL", broker)
+        .env("LITELLM_GATEWAY_URL", fake_litellm::start())
+        .env("MASTER_KEY", MASTER_KEY)
+        .env("ENCRYPTION_KEY", encryption_key)
+        .env("PORT", "0")
+        .env("LAP__LOG__FORMAT", "json")
+        .env(
+            "LAP__SANDBOX__HARNESS_DIR",
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/harnesses"),
+        )
+        .stdout(Stdio::piped())
+        .kill_on_drop(true);
+    command
 }
