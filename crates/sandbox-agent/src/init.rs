@@ -2,6 +2,7 @@
 
 mod files;
 mod forward;
+mod outside;
 mod processes;
 mod tools;
 
@@ -19,6 +20,7 @@ use tokio::sync::mpsc;
 
 use self::files::Folders;
 use self::forward::Forward;
+use self::outside::{Outside, OutsideError};
 use self::processes::Processes;
 use self::tools::Tools;
 use crate::frame;
@@ -35,6 +37,9 @@ pub(crate) struct Settings {
     /// Carries TCP connections to a unix socket: `127.0.0.1:4000=/run/egress/proxy.sock`.
     #[arg(long)]
     forward: Vec<Forward>,
+    /// The room has a network whose far end comes over standard input. What arrives there is asked for at this socket.
+    #[arg(long)]
+    outside_leads_to: Option<PathBuf>,
     /// The home of the room; files may be written below it.
     #[arg(long, default_value = "/home/agent")]
     home: PathBuf,
@@ -47,6 +52,8 @@ pub(crate) struct Settings {
 pub(crate) enum InitError {
     #[error("{address} cannot be listened on")]
     Listen { address: String, source: io::Error },
+    #[error("the room's network has no far end")]
+    Outside(#[from] OutsideError),
     #[error("the room's socket {} cannot be reached", path.display())]
     Room { path: PathBuf, source: io::Error },
     #[error("signals cannot be received")]
@@ -60,6 +67,7 @@ pub(crate) async fn run(settings: Settings) -> Result<(), InitError> {
     for forward in settings.forward {
         forward.listen().await?;
     }
+    let mut outside = settings.outside_leads_to.map(Outside::open).transpose()?;
     let mut children = signal(SignalKind::child()).map_err(InitError::Signals)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(InitError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(InitError::Signals)?;
@@ -68,7 +76,7 @@ pub(crate) async fn run(settings: Settings) -> Result<(), InitError> {
     let mut incoming = FrameReader::<RoomFrame, _>::new(incoming, frame::LONGEST);
     let (frames, waiting) = mpsc::channel(32);
     let writer = tokio::spawn(write_frames(waiting, outgoing));
-    let (tools, tools_socket) = match Tools::listen(&settings.home, frames.clone()) {
+    let (tools, tools_socket) = match Tools::listen(&settings.room, frames.clone()) {
         Ok((tools, path)) => (Some(tools), path),
         Err(error) => {
             tracing::warn!(error = &error as &dyn std::error::Error, "no tools can be offered");
@@ -89,7 +97,13 @@ pub(crate) async fn run(settings: Settings) -> Result<(), InitError> {
         tokio::select! {
             frame = incoming.next() => match frame {
                 Ok(Some(RoomFrame { body: Some(body) })) => {
-                    carry_out(body, &mut processes, tools.as_ref(), &folders, &frames).await;
+                    let hands = Hands {
+                        processes: &mut processes,
+                        tools: tools.as_ref(),
+                        outside: outside.as_mut(),
+                        folders: &folders,
+                    };
+                    carry_out(body, hands, &frames).await;
                 }
                 Ok(Some(RoomFrame { body: None })) => {}
                 Ok(None) => break Ok(()),
@@ -105,14 +119,22 @@ pub(crate) async fn run(settings: Settings) -> Result<(), InitError> {
     outcome
 }
 
-async fn carry_out(
-    body: Body,
-    processes: &mut Processes,
-    tools: Option<&Tools>,
-    folders: &Folders,
-    frames: &mpsc::Sender<RoomFrame>,
-) {
+/// By what the wishes of the other room are carried out.
+struct Hands<'a> {
+    processes: &'a mut Processes,
+    tools: Option<&'a Tools>,
+    outside: Option<&'a mut Outside>,
+    folders: &'a Folders,
+}
+
+async fn carry_out(body: Body, hands: Hands<'_>, frames: &mpsc::Sender<RoomFrame>) {
+    let Hands { processes, tools, outside, folders } = hands;
     match body {
+        Body::ListenOn(wanted) => {
+            if let Some(outside) = outside {
+                outside.listen_on_all(&wanted.ports);
+            }
+        }
         Body::Spawn(spawn) => processes.spawn(spawn).await,
         Body::Stdin(stdin) => processes.write(stdin),
         Body::Signal(signal) => processes.signal(&signal),

@@ -27,6 +27,7 @@ use tokio::time::timeout;
 use self::failure::Failure;
 use self::harness::Places;
 use self::identity::{Identity, IdentityError};
+use self::journal::Place;
 use self::link::{Link, LinkEnd};
 use self::room::{Room, RoomError};
 use self::session::Supervision;
@@ -92,6 +93,7 @@ pub(crate) async fn run(settings: Settings) -> Result<(), SuperviseError> {
         _ = interrupt.recv() => return Ok(()),
     };
     let supervision = Supervision {
+        first_journals: Place::of(&settings.journal).ok(),
         places: settings.places,
         journals: settings.journal,
         room: room.clone(),

@@ -45,6 +45,24 @@ pub struct Held {
     pub workspaces: BTreeSet<Uuid>,
 }
 
+/// A part of a disk: used, left, or allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DiskSpace {
+    /// In blocks that are really taken: a hole takes none.
+    pub bytes: u64,
+    /// Files, folders and whatever else has a name.
+    pub files: u64,
+}
+
+impl DiskSpace {
+    /// More than any sandbox is allowed, of what cannot be measured.
+    pub const BEYOND_MEASURE: Self = Self { bytes: u64::MAX, files: u64::MAX };
+
+    pub fn exceeds(&self, allowed: Self) -> bool {
+        self.bytes > allowed.bytes || self.files > allowed.files
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum BackendError {
     #[error("{what} failed")]
@@ -56,6 +74,8 @@ pub enum BackendError {
     Refused(String),
     #[error("the sandbox still runs although it was killed")]
     StillAlive,
+    #[error("the session's files cannot be put under the running sandbox")]
+    Graft(#[from] local::GraftError),
     #[error("the files of session {session} at the end of turn {turn} are not kept any more")]
     SnapshotMissing { session: SessionId, turn: TurnId },
 }
@@ -71,6 +91,9 @@ pub trait SandboxBackend: Send + Sync + 'static {
     /// Makes what must exist before vault-proxy can listen and [`SandboxBackend::start`] can start.
     fn prepare(&self, order: &StartOrder) -> Result<(), BackendError>;
 
+    /// Lets the sandbox's programs trust this authority's certificates (PEM) besides those that the machine trusts.
+    fn trust(&self, sandbox: SandboxId, authority: &str) -> Result<(), BackendError>;
+
     /// Starts a prepared sandbox. It dials the link by itself.
     fn start<'a>(&'a self, order: &'a StartOrder) -> BoxFuture<'a, Result<(), BackendError>>;
 
@@ -79,6 +102,9 @@ pub trait SandboxBackend: Send + Sync + 'static {
 
     /// Takes a sandbox over that another process started. `false`: nothing of it runs, or only a part.
     fn adopt(&self, sandbox: SandboxId) -> bool;
+
+    /// Ends at once, and without waiting for it, whatever the agent runs. [`SandboxBackend::stop`] does the rest.
+    fn kill(&self, sandbox: SandboxId);
 
     /// Resolves when the sandbox has ended by itself; at once for one that is unknown.
     fn ended(&self, sandbox: SandboxId) -> BoxFuture<'_, Ended>;
@@ -89,11 +115,20 @@ pub trait SandboxBackend: Send + Sync + 'static {
     /// What there is of sandboxes and workspaces on this machine. What cannot be listed is absent. Blocks.
     fn held(&self) -> Held;
 
-    /// Whether the session has files already, so that no fresh sandbox may take its place.
+    /// Whether the session has files already.
     fn has_workspace(&self, session: SessionId) -> bool;
 
-    /// Makes a claimed sandbox's files those of its session.
-    fn adopt_workspace(&self, sandbox: SandboxId, session: SessionId) -> Result<(), BackendError>;
+    /// Whether a sandbox that runs can be given files which its session has already.
+    fn can_graft(&self) -> bool;
+
+    /// Gives a claimed sandbox the files of its session; those it was started with, if the session has none yet.
+    ///
+    /// After a failure the sandbox may have a part of them, so it has to go.
+    fn adopt_workspace(
+        &self,
+        sandbox: SandboxId,
+        session: SessionId,
+    ) -> BoxFuture<'_, Result<(), BackendError>>;
 
     /// Removes a session's files for good.
     fn remove_workspace(&self, session: SessionId) -> BoxFuture<'_, Result<(), BackendError>>;
@@ -119,8 +154,16 @@ pub trait SandboxBackend: Send + Sync + 'static {
     /// The sandbox's socket to vault-proxy.
     fn egress_socket(&self, sandbox: SandboxId) -> PathBuf;
 
-    /// Bytes on disk that a sandbox takes, with its workspace. Blocks.
-    fn used_disk_bytes(&self, sandbox: SandboxId, session: Option<SessionId>) -> u64;
+    /// What a sandbox takes on the disk, with its workspace. Counts no further than what exceeds `allowed`. Blocks.
+    fn used_disk(
+        &self,
+        sandbox: SandboxId,
+        session: Option<SessionId>,
+        allowed: DiskSpace,
+    ) -> DiskSpace;
+
+    /// What is left of the disk that sandboxes write to; `None` when that cannot be told.
+    fn free_disk(&self) -> Option<DiskSpace>;
 
     /// Which limits are enforced and how, for logs and notes.
     fn limits(&self) -> Value;

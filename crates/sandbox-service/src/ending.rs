@@ -51,6 +51,9 @@ pub async fn lose(service: &Arc<Service>, sandbox: SandboxId, loss: Loss) {
     let begun =
         service.until_done("ending a lost sandbox", || begin(service, sandbox, Some(&loss))).await;
     let Some(Some(row)) = begun else { return };
+    if loss.is_sudden {
+        service.backend().kill(sandbox);
+    }
     tracing::warn!(
         sandbox.id = %sandbox,
         session.id = row.session_id.map(|id| id.to_string()),

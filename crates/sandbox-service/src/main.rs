@@ -16,7 +16,7 @@ use platform_runtime::settings::{
 use platform_storage::Database;
 use sandbox_service::admission::{AdmissionSettings, capacity};
 use sandbox_service::backend::SandboxBackend;
-use sandbox_service::backend::local::{LocalBackend, LocalSettings, launcher};
+use sandbox_service::backend::local::{LocalBackend, LocalSettings, launcher, network};
 use sandbox_service::figures::Figures;
 use sandbox_service::link::replica::Replica;
 use sandbox_service::loops;
@@ -32,6 +32,7 @@ fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     match arguments.as_slice() {
         [word, plan] if word == "launch" => launch(Path::new(plan)),
+        [word] if word == "probe-network" => probe_network(),
         _ => run("sandbox-service", start),
     }
 }
@@ -43,10 +44,23 @@ fn launch(plan: &Path) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// Whether a room's network can be made here; see [`network::Networks::probe`].
+fn probe_network() -> ExitCode {
+    match network::enter() {
+        Ok(_outside) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{:#}", anyhow::Error::from(error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
 async fn start(context: Context<Settings>) -> anyhow::Result<()> {
     let ((database, broker), (sandbox, snapshots)) = &context.settings;
     let backend = match sandbox.backend {
-        SandboxBackendName::Local => open_local(sandbox)?.with_snapshot_limits(limits(*snapshots)),
+        SandboxBackendName::Local => open_local(sandbox)?
+            .with_snapshot_limits(limits(*snapshots))
+            .with_root_certificates(&sandbox.root_certificates),
         SandboxBackendName::Kubernetes => {
             bail!("SANDBOX_BACKEND=kubernetes is not built into this version; use local")
         }

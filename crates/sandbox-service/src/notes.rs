@@ -41,6 +41,8 @@ pub struct Loss {
     pub message: String,
     /// Whether a further attempt may succeed.
     pub may_retry: bool,
+    #[serde(skip)]
+    pub is_sudden: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -85,7 +87,19 @@ pub async fn change(
 
 impl Loss {
     pub fn new(reason: &str, message: impl Into<String>) -> Self {
-        Self { reason: reason.to_owned(), message: message.into(), may_retry: true }
+        Self {
+            reason: reason.to_owned(),
+            message: message.into(),
+            may_retry: true,
+            is_sudden: false,
+        }
+    }
+
+    /// What it does harms others: it gets no time to end by itself.
+    #[must_use]
+    pub fn sudden(mut self) -> Self {
+        self.is_sudden = true;
+        self
     }
 
     /// Another attempt would fail in the same way.

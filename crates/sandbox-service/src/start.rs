@@ -9,7 +9,7 @@ use platform_core::sandbox::{Sandbox, SandboxState, StartupPhase};
 use platform_storage::{StorageError, sandbox as rows};
 
 use crate::backend::{BackendError, StartOrder};
-use crate::egress::{self, OpenEgressError};
+use crate::egress::{self, EgressError};
 use crate::ending;
 use crate::manifests::ManifestError;
 use crate::notes::{self, Loss, Notes, NotesError};
@@ -28,7 +28,7 @@ pub enum StartError {
     #[error(transparent)]
     Backend(#[from] BackendError),
     #[error("the sandbox has no way out")]
-    Egress(#[from] OpenEgressError),
+    Egress(#[from] EgressError),
     #[error("the sandbox's row cannot be changed")]
     Storage(#[from] StorageError),
     #[error(transparent)]
@@ -94,7 +94,8 @@ async fn bring_up(service: &Arc<Service>, sandbox: &Sandbox) -> Result<(), Start
     report(service, sandbox, StartupPhase::Claimed).await;
     restore_files(service, sandbox).await?;
     service.backend().prepare(&order)?;
-    open_egress(service, sandbox, &egress_socket).await?;
+    let authority = open_egress(service, sandbox, &egress_socket).await?;
+    service.backend().trust(sandbox.id, &authority)?;
     report(service, sandbox, StartupPhase::Booting).await;
     service.backend().start(&order).await?;
     watch::spawn(service, sandbox.id);
@@ -134,11 +135,14 @@ async fn open_egress(
     service: &Service,
     sandbox: &Sandbox,
     socket: &std::path::Path,
-) -> Result<(), StartError> {
+) -> Result<String, StartError> {
     let given_up = tokio::time::Instant::now() + EGRESS_WITHIN;
     loop {
         let opened = egress::open(service.broker(), service.ids(), sandbox.id, socket).await;
-        let Err(error) = opened else { return Ok(()) };
+        let error = match opened {
+            Ok(authority) => return Ok(authority),
+            Err(error) => error,
+        };
         if service.shutdown().is_cancelled() {
             return Err(StartError::Ending);
         }

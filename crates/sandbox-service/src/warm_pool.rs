@@ -154,9 +154,9 @@ pub async fn refill(
     service: &Service,
     connection: &mut Connection,
     places: usize,
-    starting: usize,
+    busy: usize,
 ) -> Result<Vec<Sandbox>, NotesError> {
-    let may_start = service.admission().parallel_starts.saturating_sub(starting);
+    let may_start = service.admission().parallel_starts.saturating_sub(busy);
     let mut left = places.min(may_start);
     let mut stored = Vec::new();
     for pool in service.warm_pools().fillable() {

@@ -91,10 +91,11 @@ async fn seen_in_the_harness_room(script: &str) -> String {
 }
 
 #[tokio::test]
-async fn the_harness_room_has_no_network_but_its_own_loopback() {
+async fn the_harness_room_has_no_device_of_the_machine() {
     let seen =
         seen_in_the_harness_room("cut -d: -f1 /proc/net/dev | tail -n +3 | tr -d ' \\n' >&2").await;
-    assert!(seen.ends_with("\nlo"), "{seen}");
+    // The second is a cable to the room's own first process, where the machine lets such a thing be made.
+    assert!(seen.ends_with("\nlo") || seen.ends_with("\nloeth0"), "{seen}");
 }
 
 #[tokio::test]
@@ -297,8 +298,8 @@ async fn a_claimed_sandbox_goes_on_under_its_session_s_name() {
     let session = SessionId::from_uuid(Uuid::now_v7());
     assert!(!backend.has_workspace(session));
 
-    backend.adopt_workspace(warm.sandbox, session).unwrap();
-    backend.adopt_workspace(warm.sandbox, session).unwrap();
+    backend.adopt_workspace(warm.sandbox, session).await.unwrap();
+    backend.adopt_workspace(warm.sandbox, session).await.unwrap();
     let workspace = backend.layout().workspace(session).workspace;
     fs::write(workspace.join("go"), "").unwrap();
     wait_for(&workspace.join("went")).await;

@@ -2,18 +2,23 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::sync::Semaphore;
 
 use super::InitError;
 
 /// While vault-proxy is being restarted its socket is gone for a moment; an agent's call waits instead of failing.
 const PATIENCE: Duration = Duration::from_secs(5);
-const RETRY: Duration = Duration::from_millis(50);
+pub(super) const RETRY: Duration = Duration::from_millis(50);
+/// Large files go through here, and a connection that idles holds two of these.
+const CHUNK: usize = 32 * 1024;
+/// Through one forward at the same time.
+const MOST_CONNECTIONS: usize = 512;
 
 /// One listening address and the unix socket behind it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,22 +51,48 @@ impl Forward {
             .await
             .map_err(|source| InitError::Listen { address: self.address.to_string(), source })?;
         let socket: Arc<PathBuf> = Arc::new(self.socket);
-        tokio::spawn(async move {
-            loop {
-                match listener.accept().await {
-                    Ok((connection, _)) => {
-                        tokio::spawn(carry(connection, Arc::clone(&socket)));
-                    }
-                    // Out of descriptors: the connections under way give theirs back.
-                    Err(error) => {
-                        tracing::warn!(error = &error as &dyn std::error::Error, "accept failed");
-                        tokio::time::sleep(RETRY).await;
-                    }
-                }
-            }
-        });
+        serve(listener, MOST_CONNECTIONS, move |connection| carry(connection, Arc::clone(&socket)));
         Ok(())
     }
+}
+
+/// Serves each connection, and so many at the same time; further ones wait to be taken.
+pub(super) fn serve_each<F>(
+    listener: std::net::TcpListener,
+    most: usize,
+    serve_one: impl Fn(TcpStream) -> F + Send + 'static,
+) -> io::Result<()>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    listener.set_nonblocking(true)?;
+    serve(TcpListener::from_std(listener)?, most, serve_one);
+    Ok(())
+}
+
+fn serve<F>(listener: TcpListener, most: usize, serve_one: impl Fn(TcpStream) -> F + Send + 'static)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let places = Arc::new(Semaphore::new(most));
+    tokio::spawn(async move {
+        while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+            match listener.accept().await {
+                Ok((connection, _)) => {
+                    let served = serve_one(connection);
+                    tokio::spawn(async move {
+                        served.await;
+                        drop(place);
+                    });
+                }
+                // Out of descriptors: the connections under way give theirs back.
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "accept failed");
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+        }
+    });
 }
 
 async fn carry(mut inside: TcpStream, socket: Arc<PathBuf>) {
@@ -69,14 +100,23 @@ async fn carry(mut inside: TcpStream, socket: Arc<PathBuf>) {
         // Each token is a small write of its own.
         inside.set_nodelay(true)?;
         let mut outside = connect(&socket).await?;
-        tokio::io::copy_bidirectional(&mut inside, &mut outside).await
+        copy_both_ways(&mut inside, &mut outside).await
     };
     if let Err(error) = carried.await {
         tracing::debug!(error = &error as &dyn std::error::Error, "a forwarded connection broke");
     }
 }
 
-async fn connect(socket: &PathBuf) -> io::Result<UnixStream> {
+/// Until both sides have said all.
+pub(super) async fn copy_both_ways(
+    inside: &mut TcpStream,
+    outside: &mut UnixStream,
+) -> io::Result<()> {
+    tokio::io::copy_bidirectional_with_sizes(inside, outside, CHUNK, CHUNK).await.map(drop)
+}
+
+/// Connects to the way out, and waits for it while it is being restarted.
+pub(super) async fn connect(socket: &Path) -> io::Result<UnixStream> {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
         match UnixStream::connect(socket).await {

@@ -46,7 +46,7 @@ impl Processes {
         Self { running: HashMap::new(), frames }
     }
 
-    /// Starts a process in a process group of its own, with this environment and no other.
+    /// Starts a process in a process group of its own, with this environment over the room's own, which tells the way out.
     pub(super) async fn spawn(&mut self, spawn: Spawn) {
         let process = spawn.process;
         let error = self.start(spawn).err().unwrap_or_default();
@@ -58,7 +58,6 @@ impl Processes {
         let failed = |error: std::io::Error| format!("{program} cannot be started: {error}");
         let mut child = Command::new(program)
             .args(arguments)
-            .env_clear()
             .envs(spawn.environment)
             .current_dir(spawn.directory)
             .process_group(0)

@@ -29,14 +29,12 @@ pub(super) struct Tools {
 type Connections = Arc<Mutex<HashMap<u32, mpsc::Sender<Vec<u8>>>>>;
 
 impl Tools {
-    /// Opens the socket below the home, in place of one that an earlier sandbox left there.
+    /// Opens the socket beside the one of the room: a home may become another one while the room runs.
     pub(super) fn listen(
-        home: &Path,
+        room: &Path,
         frames: mpsc::Sender<RoomFrame>,
     ) -> io::Result<(Self, PathBuf)> {
-        let folder = home.join(".lap");
-        std::fs::create_dir_all(&folder)?;
-        let path = folder.join("tools.sock");
+        let path = room.with_file_name("tools.sock");
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}

@@ -1,6 +1,7 @@
 //! The journal: what happened in this epoch, on disk before anyone is told.
 
 mod file;
+mod place;
 
 use std::collections::HashSet;
 use std::io;
@@ -12,6 +13,7 @@ use platform_core::sandbox::{Epoch, JournalMark};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::file::{Cut, Earlier, JournalFile, Record};
+pub(super) use self::place::Place;
 
 /// Entries that may wait for the disk. When they do, the harness waits too.
 const WAITING: usize = 64;

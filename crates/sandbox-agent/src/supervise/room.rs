@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use platform_messaging::framing::{FrameReader, FrameWriter};
 use platform_messaging::proto::link::room_frame::Body;
 use platform_messaging::proto::link::{
-    self, Ready, RoomFrame, Spawn, Stdin, ToolsStream, WriteFile,
+    self, ListenOn, Ready, RoomFrame, Spawn, Stdin, ToolsStream, WriteFile,
 };
 use tokio::net::UnixListener;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -183,6 +183,12 @@ impl Room {
         Some((program, ["tools".to_owned(), "--socket".to_owned(), tools_socket]))
     }
 
+    /// Lets programs that know no proxy out on these ports too.
+    pub(super) async fn listen_on(&self, ports: &[u16]) -> Result<(), RoomError> {
+        let ports = ports.iter().copied().map(u32::from).collect();
+        self.send(Body::ListenOn(ListenOn { ports })).await
+    }
+
     /// Signals every process of the room but `init`.
     pub(super) async fn signal_everything(&self, signal: Signal) -> Result<(), RoomError> {
         let number = signal as i32;
@@ -308,7 +314,8 @@ async fn read_frames(socket: OwnedReadHalf, expected: Arc<Mutex<Expected>>, end:
                 | Body::Stdin(_)
                 | Body::Signal(_)
                 | Body::WriteFile(_)
-                | Body::ToolsInput(_),
+                | Body::ToolsInput(_)
+                | Body::ListenOn(_),
             )
             | None => {
                 tracing::warn!("a frame that init may not send was ignored");

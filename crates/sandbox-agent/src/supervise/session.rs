@@ -22,7 +22,7 @@ use super::acp::Message;
 use super::command::{Command, Hydration, TurnOrder};
 use super::failure::Failure;
 use super::harness::{Harness, Launch, Places};
-use super::journal::{Journal, Written};
+use super::journal::{Journal, Place, Written};
 use super::link::Link;
 use super::room::Room;
 use super::tools::Tools;
@@ -33,6 +33,8 @@ pub(super) use self::prompt::as_block;
 pub(super) struct Supervision {
     pub(super) places: Places,
     pub(super) journals: PathBuf,
+    /// The folder of journals with which the sandbox was started.
+    pub(super) first_journals: Option<Place>,
     pub(super) room: Room,
     pub(super) tools: Tools,
     pub(super) link: Link,

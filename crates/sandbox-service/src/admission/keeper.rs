@@ -113,8 +113,8 @@ impl Keeper {
             }
             if queued.len() <= decision.start {
                 let places = free_places(service.admission(), load).saturating_sub(decision.start);
-                let starting = load.starting + decision.start;
-                started.extend(warm_pool::refill(service, connection, places, starting).await?);
+                let busy = busy_processors(&living) + 2 * decision.start;
+                started.extend(warm_pool::refill(service, connection, places, busy).await?);
             }
             Ok(Look { queued, living, decision, started })
         };
@@ -218,6 +218,17 @@ fn ask_for_room(service: &Arc<Service>, occupancy: Occupancy) {
             }
         }
     });
+}
+
+/// As how many starts for the warm pools those under way count: one that a session waits for as two, so that it has the machine to itself
+/// where that is small.
+fn busy_processors(living: &[Sandbox]) -> usize {
+    let weight = |sandbox: &Sandbox| match (sandbox.state, sandbox.session_id) {
+        (SandboxState::Starting, None) => 1,
+        (SandboxState::Starting | SandboxState::Claimed, Some(_)) => 2,
+        _ => 0,
+    };
+    living.iter().map(weight).sum()
 }
 
 fn load(living: &[Sandbox]) -> Load {

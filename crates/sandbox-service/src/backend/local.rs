@@ -2,19 +2,24 @@
 
 mod disk;
 mod folders;
+mod graft;
 pub mod launcher;
 pub mod layout;
 mod leftover;
 pub mod limits;
+pub mod network;
 pub mod process;
+pub mod process_limits;
+mod removal;
 pub mod room;
 mod running;
+mod seccomp;
 mod snapshot;
+mod trust;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,11 +29,14 @@ use platform_core::id::{SandboxId, SessionId, TurnId};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
-use super::{BackendError, Ended, Held, SandboxBackend, StartOrder};
+use super::{BackendError, DiskSpace, Ended, Held, SandboxBackend, StartOrder};
 use crate::snapshots::{Kept, SnapshotError, SnapshotLimits};
 use folders::{make_folder, remove_folder, write_private, write_system_files};
+pub use graft::GraftError;
+use graft::Grafts;
 use layout::{Layout, WorkspaceFolders};
 use limits::Limits;
+use network::Networks;
 use room::Rooms;
 use running::Running;
 
@@ -51,7 +59,11 @@ pub struct LocalBackend {
     settings: LocalSettings,
     layout: Layout,
     limits: Limits,
+    networks: Networks,
+    /// The certificates that this machine trusts.
+    roots: String,
     snapshot_limits: SnapshotLimits,
+    grafts: Grafts,
     running: Mutex<BTreeMap<SandboxId, Arc<Running>>>,
 }
 
@@ -67,10 +79,14 @@ impl LocalBackend {
             .map_err(BackendError::disk("making a folder"))?;
         make_folder(&layout.links(), 0o755, None).map_err(BackendError::disk("making a folder"))?;
         write_system_files(&layout, user).map_err(BackendError::disk("writing system files"))?;
+        let networks = Networks::probe(&settings.launcher);
         Ok(Self {
+            grafts: Grafts::probe(layout.root(), user),
             settings,
             layout,
             limits: Limits::probe(),
+            networks,
+            roots: trust::roots(Path::new(trust::SYSTEM_BUNDLE)),
             snapshot_limits: SnapshotLimits::default(),
             running: Mutex::default(),
         })
@@ -79,6 +95,13 @@ impl LocalBackend {
     #[must_use]
     pub fn with_snapshot_limits(mut self, limits: SnapshotLimits) -> Self {
         self.snapshot_limits = limits;
+        self
+    }
+
+    /// Takes the certificates that sandboxes trust from another file than the system's.
+    #[must_use]
+    pub fn with_root_certificates(mut self, file: &Path) -> Self {
+        self.roots = trust::roots(file);
         self
     }
 
@@ -113,10 +136,7 @@ impl LocalBackend {
     fn make_folders(&self, order: &StartOrder) -> io::Result<()> {
         let user = self.settings.user;
         let workspace = self.workspace_of(order.sandbox, order.session);
-        make_folder(&workspace.root, 0o711, None)?;
-        for folder in [&workspace.workspace, &workspace.home, &workspace.journal] {
-            make_folder(folder, 0o700, user)?;
-        }
+        make_workspace(&workspace, user)?;
         let sandbox = self.layout.sandbox(order.sandbox);
         make_folder(sandbox.root(), 0o711, None)?;
         make_folder(&sandbox.room(), 0o700, user)?;
@@ -143,7 +163,9 @@ impl LocalBackend {
             agent_binary: &self.settings.agent_binary,
             harness_install: &harness_install,
             user: self.settings.user,
-            largest_file_bytes: order.resources.disk_mib << 20,
+            network: self.networks.kind(),
+            limits: self.limits.of_processes(&order.resources),
+            filters_system_calls: self.limits.filters_system_calls(),
             cgroups,
         };
         let running = Running::launch(&self.settings.launcher, &sandbox, &rooms).await?;
@@ -212,12 +234,22 @@ impl SandboxBackend for LocalBackend {
         self.make_folders(order).map_err(BackendError::disk("making the sandbox's folders"))
     }
 
+    fn trust(&self, sandbox: SandboxId, authority: &str) -> Result<(), BackendError> {
+        trust::write(&self.layout.sandbox(sandbox), &self.roots, authority)
+            .map_err(BackendError::disk("writing the sandbox's certificates"))
+    }
+
     fn start<'a>(&'a self, order: &'a StartOrder) -> BoxFuture<'a, Result<(), BackendError>> {
         Box::pin(self.start_rooms(order))
     }
 
     fn stop(&self, sandbox: SandboxId) -> BoxFuture<'_, Result<(), BackendError>> {
         Box::pin(self.end(sandbox))
+    }
+
+    fn kill(&self, sandbox: SandboxId) {
+        let found = || Arc::new(Running::find(&self.layout.sandbox(sandbox)));
+        self.known(sandbox).unwrap_or_else(found).kill_harness();
     }
 
     fn adopt(&self, sandbox: SandboxId) -> bool {
@@ -251,14 +283,16 @@ impl SandboxBackend for LocalBackend {
         self.layout.workspace(session).root.exists()
     }
 
-    fn adopt_workspace(&self, sandbox: SandboxId, session: SessionId) -> Result<(), BackendError> {
-        let ours = self.layout.workspace(session).root;
-        if ours.exists() {
-            return Ok(());
-        }
-        // The mounts of the running sandbox follow the folder, not its name.
-        fs::rename(self.layout.workspace(sandbox).root, ours)
-            .map_err(BackendError::disk("renaming the workspace"))
+    fn can_graft(&self) -> bool {
+        self.grafts.are_possible()
+    }
+
+    fn adopt_workspace(
+        &self,
+        sandbox: SandboxId,
+        session: SessionId,
+    ) -> BoxFuture<'_, Result<(), BackendError>> {
+        Box::pin(graft::adopt(self, sandbox, session))
     }
 
     fn remove_workspace(&self, session: SessionId) -> BoxFuture<'_, Result<(), BackendError>> {
@@ -293,15 +327,37 @@ impl SandboxBackend for LocalBackend {
         self.layout.sandbox(sandbox).egress_socket()
     }
 
-    fn used_disk_bytes(&self, sandbox: SandboxId, session: Option<SessionId>) -> u64 {
+    fn used_disk(
+        &self,
+        sandbox: SandboxId,
+        session: Option<SessionId>,
+        allowed: DiskSpace,
+    ) -> DiskSpace {
         let workspace = self.workspace_of(sandbox, session);
+        let own = self.layout.sandbox(sandbox).root().to_owned();
         // Without what is kept of earlier turns, which the session cannot help.
-        let folders = [workspace.workspace, workspace.home, workspace.journal];
-        disk::used_bytes(&folders)
-            + disk::used_bytes(&[self.layout.sandbox(sandbox).root().to_owned()])
+        let folders = [workspace.workspace, workspace.home, workspace.journal, own];
+        disk::used(&folders, &self.limits.processes_of(sandbox), allowed)
+    }
+
+    fn free_disk(&self) -> Option<DiskSpace> {
+        disk::free(self.layout.root())
     }
 
     fn limits(&self) -> Value {
-        json!(self.limits.report())
+        let mut report = json!(self.limits.report());
+        if let Some(report) = report.as_object_mut() {
+            report.insert("network".to_owned(), self.networks.report().into());
+        }
+        report
     }
+}
+
+/// Also puts right what a session's agent may have done to them.
+fn make_workspace(folders: &WorkspaceFolders, user: Option<u32>) -> io::Result<()> {
+    make_folder(&folders.root, 0o711, None)?;
+    for folder in [&folders.workspace, &folders.home, &folders.journal] {
+        make_folder(folder, 0o700, user)?;
+    }
+    Ok(())
 }

@@ -12,7 +12,7 @@ use platform_messaging::{Delivered, Outgoing, encode};
 use platform_storage::sandbox::{self as rows, Claim};
 
 use super::{CommandError, Subject};
-use crate::hydrate::{HydrateError, hydrate};
+use crate::hydrate::{HydrateError, hand_over};
 use crate::link::{is_reachable, spawn_grace};
 use crate::notes::{Loss, Notes};
 use crate::reports::{self, Occupancy, SpawnMode};
@@ -88,14 +88,17 @@ async fn ensure(service: &Arc<Service>, known: Sandbox) -> Result<(), CommandErr
     Ok(())
 }
 
-/// Claims a warm sandbox, unless the session has files already, or begins with another one's: those cannot be put under one that runs.
+/// Claims a warm sandbox, unless the session has files that cannot be put under one that runs, or begins with copies of another one's,
+/// which takes as long as a start.
 async fn claim_warm(
     service: &Arc<Service>,
     wanted: &Wanted,
 ) -> Result<Option<Sandbox>, CommandError> {
     let begins_with_files =
         wanted.session_spec.forked_from.is_some_and(|from| from.turn_id.is_some());
-    if begins_with_files || service.backend().has_workspace(wanted.subject.session) {
+    let backend = service.backend();
+    let has_files = backend.has_workspace(wanted.subject.session);
+    if (has_files && !backend.can_graft()) || (begins_with_files && !has_files) {
         return Ok(None);
     }
     let claim = Claim {
@@ -121,15 +124,14 @@ async fn claim_warm(
         .await
 }
 
-/// Makes a claimed sandbox its session's: its files get the session's name, and it hears whose it is.
+/// Makes a claimed sandbox its session's.
 async fn take_up(service: &Arc<Service>, claimed: Sandbox) -> Result<(), CommandError> {
     let Some(occupancy) = Occupancy::of(&claimed) else { return Ok(()) };
-    service.backend().adopt_workspace(claimed.id, occupancy.session)?;
     watch::expect_ready(service, claimed.id);
     let warm = SpawnMode::Warm;
     reports::startup(service, &occupancy, StartupPhase::Claimed, warm, "").await?;
     service.wake_admission();
-    match hydrate(service, &claimed).await {
+    match hand_over(service, &claimed).await {
         Ok(()) => Ok(()),
         Err(HydrateError::NotLinked(_)) => hydrate_elsewhere(service, &occupancy, claimed.id).await,
         Err(error) => Err(error.into()),
@@ -172,7 +174,7 @@ pub(super) async fn hydrate_claimed(
         Some(claimed) if claimed.state == SandboxState::Claimed => {
             // Whoever claimed it may end before it is ready.
             watch::expect_ready(service, claimed.id);
-            Ok(hydrate(service, &claimed).await?)
+            Ok(hand_over(service, &claimed).await?)
         }
         Some(_) | None => Ok(()),
     }

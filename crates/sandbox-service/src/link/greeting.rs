@@ -11,7 +11,7 @@ use platform_storage::{StorageError, sandbox as rows};
 use tokio::sync::mpsc;
 
 use super::uplink::Upward;
-use crate::hydrate::{HydrateError, hydrate, prepare};
+use crate::hydrate::{HydrateError, hand_over, prepare};
 use crate::reports::{self, Occupancy, SpawnMode};
 use crate::service::Service;
 use crate::watch;
@@ -68,7 +68,7 @@ async fn greet(
             if sandbox.state == SandboxState::Claimed {
                 watch::expect_ready(service, sandbox.id);
             }
-            hydrate(service, sandbox).await?;
+            hand_over(service, sandbox).await?;
         }
     }
     Ok(())

@@ -12,12 +12,12 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use platform_core::agent::{AgentDefinition, AgentSnapshot, Effort, ExecutionIdentity, Model};
 use platform_core::clock::Clock;
-use platform_core::environment::SandboxSpec;
+use platform_core::environment::{Resources, SandboxSpec};
 use platform_core::harness::HarnessName;
 use platform_core::id::{AgentId, EnvironmentId, SandboxId, SessionId, TeamId};
 use platform_core::sandbox::{Epoch, Sandbox, SandboxState, SessionSpec};
 use platform_core::session::ForkedFrom;
-use platform_core::team::{Retention, Team};
+use platform_core::team::Team;
 use platform_messaging::proto::sandbox::sandbox_command::Action as Wish;
 use platform_messaging::proto::sandbox::{ProvisionSandbox, SandboxCommand};
 use platform_messaging::proto::session::Refused;
@@ -46,6 +46,7 @@ pub const PLANTED: &str = "planted-7d1f0c";
 pub struct Limits {
     pub max_running: Option<usize>,
     pub warm_pool_size: u32,
+    pub disk_mib: Option<u64>,
 }
 
 pub struct House {
@@ -91,12 +92,8 @@ impl House {
         broker.declare_topology().await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         make_files(&folder);
-        let team = Team {
-            id: TeamId::from_uuid(Uuid::now_v7()),
-            name: "team".to_owned(),
-            retention: Retention::default(),
-            created_at: SystemClock.now(),
-        };
+        let id = TeamId::from_uuid(Uuid::now_v7());
+        let team = Team::new(id, "team".to_owned(), SystemClock.now());
         team::insert(&mut database.connection().await.unwrap(), &team).await.unwrap();
 
         let heard = Arc::<Mutex<Heard>>::default();
@@ -217,8 +214,13 @@ impl House {
         forked_from: Option<ForkedFrom>,
     ) {
         let session_spec = SessionSpec { forked_from, ..self.session_spec(session) };
-        let sandbox_spec =
-            SandboxSpec { warm_pool_size: self.limits.warm_pool_size, ..SandboxSpec::default() };
+        let usual = Resources::default();
+        let disk_mib = self.limits.disk_mib.unwrap_or(usual.disk_mib);
+        let sandbox_spec = SandboxSpec {
+            warm_pool_size: self.limits.warm_pool_size,
+            resources: Resources { disk_mib, ..usual },
+            ..SandboxSpec::default()
+        };
         let provision = ProvisionSandbox {
             environment_id: self.environment.uuid().to_string(),
             sandbox_spec: serde_json::to_vec(&sandbox_spec).unwrap(),
@@ -279,6 +281,7 @@ impl House {
             mcp_servers: Vec::new(),
             skills: Vec::new(),
             multiagent: None,
+            environment_variables: BTreeMap::new(),
             execution_identity: ExecutionIdentity::service_account(),
             metadata: BTreeMap::new(),
         };
@@ -288,6 +291,8 @@ impl House {
             agent: AgentSnapshot { id: self.agent, version: 1, definition },
             harness_session: None,
             environment: BTreeMap::new(),
+            files: Vec::new(),
+            transparent_ports: Vec::new(),
             transcript: Vec::new(),
             is_replacement: false,
             has_unfinished_turn: false,
@@ -446,10 +451,11 @@ impl House {
     pub async fn store_session(&self, session: SessionId) {
         let (team, agent, environment) =
             (self.team.uuid(), self.agent.uuid(), self.environment.uuid());
+        let snapshot = serde_json::to_string(&self.session_spec(session).agent).unwrap();
         self.execute(&format!(
             "insert into sessions (id, team_id, agent_id, agent_version, agent, environment_id, metadata, vault_ids, status, epoch,
                  usage, created_at, updated_at)
-                 values ('{}', '{team}', '{agent}', 1, '{{\"definition\": {{\"harness\": \"fake\"}}}}', '{environment}', '{{}}', '[]',
+                 values ('{}', '{team}', '{agent}', 1, '{snapshot}', '{environment}', '{{}}', '[]',
                      'idle', 1, '{{}}', now(), now())",
             session.uuid(),
         ))

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod agent;
+mod disk;
+mod grafts;
 mod house;
 mod leftovers;
 mod locks;

@@ -96,13 +96,14 @@ async fn a_session_goes_on_with_the_files_of_an_earlier_turn_of_another_one() {
     let from = end_turn(&house, source, &mut agent).await;
     let mut warm = Agent::dial_warm(&house).await;
     warm.say_hello().await;
+    warm.next().await;
     warm.startup("ready").await;
     house.warm(warm.sandbox).await;
 
     let fork = session();
     house.provision_fork(fork, 1, Some(from)).await;
     let mut agent = Agent::dial(&mut house, fork, 1).await;
-    assert_ne!(agent.sandbox, warm.sandbox, "a warm sandbox has a workspace already");
+    assert_ne!(agent.sandbox, warm.sandbox, "files are restored by a start");
     agent.say_hello().await;
     agent.hydrated().await;
     let file = house.layout().workspace(fork).workspace.join("file");
@@ -111,7 +112,7 @@ async fn a_session_goes_on_with_the_files_of_an_earlier_turn_of_another_one() {
     // Of a fork that was replaced, the files are its own by then.
     fs::write(&file, "changed").unwrap();
     house.provision_fork(fork, 2, Some(from)).await;
-    Agent::dial(&mut house, fork, 2).await;
+    warm.hydrated().await;
     assert_eq!(fs::read_to_string(&file).unwrap(), "changed");
 }
 

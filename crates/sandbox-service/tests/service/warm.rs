@@ -46,3 +46,20 @@ async fn a_warm_sandbox_does_not_grow_old() {
     house.gone(first, "superseded").await;
     assert_ne!(house.unclaimed().await, first);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_is_filled_when_the_session_that_starts_is_ready() {
+    let mut house = House::build(Limits { warm_pool_size: 1, ..Limits::default() }).await;
+    let session = session();
+    house.provision(session, 1).await;
+    let mut agent = Agent::dial(&mut house, session, 1).await;
+    agent.say_hello().await;
+    agent.hydrated().await;
+    agent.startup("preparing_workspace").await;
+    house.startup(session, "preparing_workspace").await;
+    let living = rows::list_living(&mut *house.connection().await, &crate::house::host()).await;
+    let living: Vec<_> = living.unwrap().into_iter().map(|row| row.id).collect();
+    assert_eq!(living, [agent.sandbox]);
+    agent.startup("ready").await;
+    house.unclaimed().await;
+}

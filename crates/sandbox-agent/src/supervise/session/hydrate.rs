@@ -1,7 +1,9 @@
 //! From a sandbox that knows nothing to a session that is ready for its next turn.
 
 use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
 
+use nix::sys::signal::Signal;
 use platform_core::journal::Entry;
 use platform_core::sandbox::{Epoch, StartupPhase};
 use platform_core::session::EventBody;
@@ -10,7 +12,7 @@ use super::{Session, Supervision};
 use crate::supervise::command::{Hydration, Preparation};
 use crate::supervise::failure::Failure;
 use crate::supervise::harness::{Harness, HarnessError, Launch, OpenSession};
-use crate::supervise::journal::Journal;
+use crate::supervise::journal::{Journal, Place};
 use crate::supervise::policy::Policy;
 
 /// A harness that was started before the session was known, with a session of its own already open.
@@ -69,6 +71,12 @@ impl Supervision {
         let taken = spec.former_journal;
         let (written, acknowledged) = (self.written.clone(), self.link.acknowledged());
         let (journal, past) = Journal::open(&self.journals, epoch, taken, written, acknowledged)?;
+        let listening = self.room.listen_on(&spec.transparent_ports).await;
+        listening.map_err(|gone| Failure::Start(gone.into()))?;
+        for file in &spec.files {
+            let written = self.room.write_file(Path::new(&file.path), &file.content).await;
+            written.map_err(|gone| Failure::Start(gone.into()))?;
+        }
         let definition = spec.agent.definition;
         let launch = Launch {
             manifest,
@@ -114,6 +122,11 @@ impl Supervision {
         Ok(session)
     }
 
+    /// Whether the session's files took the place of those with which the sandbox was started: a harness that runs has the others open.
+    fn has_other_files(&self) -> bool {
+        Place::of(&self.journals).ok() != self.first_journals
+    }
+
     /// Opens the session in the warm harness if that one will do, else in a new one.
     async fn restore(
         &self,
@@ -124,8 +137,9 @@ impl Supervision {
     ) -> Result<Restored, HarnessError> {
         let (room, places) = (&self.room, &self.places);
         let starting = || self.link.startup(StartupPhase::StartingHarness, "");
-        if let Some(warm) = warm {
-            if former.is_none() && warm.will_do(launch)? {
+        let has_other_files = self.has_other_files();
+        match warm {
+            Some(warm) if former.is_none() && !has_other_files && warm.will_do(launch)? => {
                 starting().await;
                 match adopt(warm, launch, self).await {
                     Ok((harness, open)) => {
@@ -133,12 +147,14 @@ impl Supervision {
                     }
                     Err(error) => {
                         tracing::warn!(error = &error as &dyn std::error::Error, "not so warm");
-                        room.signal_everything(nix::sys::signal::Signal::SIGKILL).await?;
+                        room.signal_everything(Signal::SIGKILL).await?;
                     }
                 }
-            } else {
-                warm.harness.kill(room).await?;
             }
+            Some(warm) => warm.harness.kill(room).await?,
+            // Of one that ended something may have stayed, in folders that are the session's no more.
+            None if has_other_files => room.signal_everything(Signal::SIGKILL).await?,
+            None => {}
         }
         launch.write_files(room, places).await?;
         starting().await;

@@ -6,6 +6,8 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use super::layout::Layout;
+use super::network::OUTSIDE;
+use super::removal::remove_tree;
 use crate::backend::BackendError;
 
 pub(super) fn make_folder(path: &Path, mode: u32, owner: Option<u32>) -> io::Result<()> {
@@ -38,7 +40,9 @@ pub(super) fn write_system_files(layout: &Layout, user: Option<u32>) -> io::Resu
         ("passwd", format!("agent:x:{user}:{user}:agent:/home/agent:/bin/bash\n")),
         ("group", format!("agent:x:{user}:\n")),
         ("hosts", "127.0.0.1 localhost sandbox\n".to_owned()),
-        ("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n".to_owned()),
+        ("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n".to_owned()),
+        // Any address would do: all of them are the room's own first process.
+        ("resolv.conf", format!("nameserver {OUTSIDE}\n")),
     ];
     for (name, text) in files {
         fs::write(layout.system().join(name), text)?;
@@ -47,7 +51,7 @@ pub(super) fn write_system_files(layout: &Layout, user: Option<u32>) -> io::Resu
 }
 
 pub(super) async fn remove_folder(path: PathBuf) -> Result<(), BackendError> {
-    let removed = tokio::task::spawn_blocking(move || fs::remove_dir_all(path)).await;
+    let removed = tokio::task::spawn_blocking(move || remove_tree(&path)).await;
     match removed {
         Ok(Err(error)) if error.kind() != io::ErrorKind::NotFound => {
             Err(BackendError::disk("removing a folder")(error))

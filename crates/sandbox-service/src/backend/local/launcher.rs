@@ -4,8 +4,8 @@
 //! room survives the service; cgroups and limits; mounts that the room's user could not reach; the change of user.
 
 use std::fs::{self, File};
-use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::io::{self, Seek, Write};
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,12 +14,14 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid, setsid};
+use rustix::fs::{MemfdFlags, memfd_create};
 
+use super::network::{self, Network, NetworkError};
 use super::process::began_of;
 use super::room::{Mount, RoomPlan};
+use super::seccomp;
 
 /// Covered by a file system of the launcher's own, in its own mount namespace.
 const STAGE: &str = "/mnt";
@@ -40,6 +42,10 @@ pub enum LaunchError {
     Stage(#[source] io::Error),
     #[error("{0} failed")]
     System(&'static str, #[source] Errno),
+    #[error("the room's network cannot be made")]
+    Network(#[from] NetworkError),
+    #[error("the filter of system calls cannot be handed over")]
+    Filter(#[source] io::Error),
     #[error("bubblewrap (bwrap) cannot be started")]
     Bubblewrap(#[source] io::Error),
 }
@@ -65,9 +71,12 @@ fn prepare(plan_file: &Path) -> Result<Command, LaunchError> {
         write(cgroup, &pid.to_string())?;
     }
     write(Path::new("/proc/self/oom_score_adj"), OOM_SCORE_ADJUSTMENT)?;
-    limit(Resource::RLIMIT_FSIZE, plan.largest_file_bytes)?;
-    limit(Resource::RLIMIT_CORE, 0)?;
+    plan.limits.apply().map_err(|errno| LaunchError::System("setrlimit", errno))?;
 
+    let outside = match plan.network {
+        Network::Transparent => Some(network::enter()?),
+        Network::LoopbackOnly => None,
+    };
     let mut sources: Vec<PathBuf> = plan.mounts.iter().map(|m| m.source.clone()).collect();
     if let Some(user) = plan.user {
         if let Some(staged) = stage(&plan.mounts)? {
@@ -75,7 +84,14 @@ fn prepare(plan_file: &Path) -> Result<Command, LaunchError> {
         }
         become_user(user)?;
     }
-    let mut bubblewrap = Command::new("/usr/bin/bwrap");
+    let mut bubblewrap = Command::new(&plan.bubblewrap);
+    if let Some(outside) = outside {
+        bubblewrap.stdin(outside);
+    }
+    if plan.filters_system_calls {
+        let filter = system_calls_filter().map_err(LaunchError::Filter)?;
+        bubblewrap.arg("--seccomp").arg(filter.into_raw_fd().to_string());
+    }
     bubblewrap.args(plan.bubblewrap_arguments(&sources)).env_clear().current_dir("/");
     Ok(bubblewrap)
 }
@@ -84,8 +100,13 @@ fn write(path: &Path, text: &str) -> Result<(), LaunchError> {
     fs::write(path, text).map_err(|error| LaunchError::Write(path.to_owned(), error))
 }
 
-fn limit(resource: Resource, most: u64) -> Result<(), LaunchError> {
-    setrlimit(resource, most, most).map_err(|errno| LaunchError::System("setrlimit", errno))
+/// A file with the filter that bubblewrap inherits and sets last, after all that the filter forbids is done.
+fn system_calls_filter() -> io::Result<OwnedFd> {
+    let program = seccomp::program().ok_or(io::ErrorKind::Unsupported)?;
+    let mut file = File::from(memfd_create("system-calls", MemfdFlags::empty())?);
+    file.write_all(&program)?;
+    file.rewind()?;
+    Ok(file.into())
 }
 
 /// Binds every source below [`STAGE`], because the room's user may not be able to walk to where it lies (a data

@@ -136,6 +136,16 @@ impl SandboxFolder {
         self.egress().join("proxy.sock")
     }
 
+    /// The authority whose certificates vault-proxy shows to this sandbox.
+    pub fn authority(&self) -> PathBuf {
+        self.egress().join("ca.pem")
+    }
+
+    /// The machine's authorities, and the sandbox's own.
+    pub fn bundle(&self) -> PathBuf {
+        self.egress().join("ca-bundle.pem")
+    }
+
     /// Who the sandbox is, with its token. Only the supervise room sees it.
     pub fn identity(&self) -> PathBuf {
         self.root.join("identity.json")

@@ -10,16 +10,21 @@ use platform_core::id::SandboxId;
 use serde::Serialize;
 
 use super::leftover::names_in;
+use super::process_limits::ProcessLimits;
+use super::seccomp;
 
 const CGROUP_ROOT: &str = "/sys/fs/cgroup";
 /// Holds a group per sandbox, below the service's own group.
 const PARENT: &str = "lap-sandboxes";
 const CPU_PERIOD_MICROSECONDS: u64 = 100_000;
+/// Of a disk that is busy, half of what a service gets, whose weight is 100.
+const DISK_WEIGHT: u64 = 50;
 
 /// The limits that can be enforced on this machine.
 #[derive(Debug)]
 pub struct Limits {
     controllers: Vec<Controller>,
+    filters_system_calls: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -35,6 +40,8 @@ enum Limited {
     Memory,
     Processes,
     Cpu,
+    /// A sandbox's share of a busy disk.
+    DiskShare,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,17 +56,21 @@ pub struct LimitsReport {
     pub memory: &'static str,
     pub processes: &'static str,
     pub cpu: &'static str,
+    pub disk_share: &'static str,
     pub disk: &'static str,
+    pub system_calls: &'static str,
 }
 
 impl Limited {
-    const ALL: [Self; 3] = [Self::Memory, Self::Processes, Self::Cpu];
+    const ALL: [Self; 4] = [Self::Memory, Self::Processes, Self::Cpu, Self::DiskShare];
 
-    fn controller_name(self) -> &'static str {
-        match self {
-            Self::Memory => "memory",
-            Self::Processes => "pids",
-            Self::Cpu => "cpu",
+    fn controller_name(self, version: Version) -> &'static str {
+        match (self, version) {
+            (Self::Memory, _) => "memory",
+            (Self::Processes, _) => "pids",
+            (Self::Cpu, _) => "cpu",
+            (Self::DiskShare, Version::One) => "blkio",
+            (Self::DiskShare, Version::Two) => "io",
         }
     }
 
@@ -73,6 +84,24 @@ impl Limited {
             (Self::Processes, _) => ("pids.max", resources.processes.to_string()),
             (Self::Cpu, Version::One) => ("cpu.cfs_quota_us", quota.to_string()),
             (Self::Cpu, Version::Two) => ("cpu.max", format!("{quota} {CPU_PERIOD_MICROSECONDS}")),
+            (Self::DiskShare, Version::One) => ("blkio.bfq.weight", DISK_WEIGHT.to_string()),
+            (Self::DiskShare, Version::Two) => ("io.weight", format!("default {DISK_WEIGHT}")),
+        }
+    }
+
+    /// What else is written where the kernel has it: no memory in swap, which would be memory beside the limit.
+    fn further_setting(
+        self,
+        version: Version,
+        resources: &Resources,
+    ) -> Option<(&'static str, String)> {
+        let bytes = resources.memory_mib << 20;
+        match (self, version) {
+            (Self::Memory, Version::One) => {
+                Some(("memory.memsw.limit_in_bytes", bytes.to_string()))
+            }
+            (Self::Memory, Version::Two) => Some(("memory.swap.max", "0".to_owned())),
+            (Self::Processes | Self::Cpu | Self::DiskShare, _) => None,
         }
     }
 }
@@ -86,23 +115,42 @@ impl Limits {
             let first = version_one(limits, &own_groups);
             controllers.extend(first.or_else(|| version_two(limits, &own_groups)));
         }
-        let limits = Self { controllers };
+        let limits = Self { controllers, filters_system_calls: seccomp::is_supported() };
         limits.remove_abandoned();
         limits
     }
 
     pub fn report(&self) -> LimitsReport {
-        let means = |limits| match self.controller(limits).map(|found| found.version) {
+        let means = |limits, otherwise| match self.controller(limits).map(|found| found.version) {
             Some(Version::One) => "cgroup v1",
             Some(Version::Two) => "cgroup v2",
-            None => "not enforced: no cgroup may be written",
+            None => otherwise,
         };
+        let none = "not enforced: no cgroup may be written";
         LimitsReport {
-            memory: means(Limited::Memory),
-            processes: means(Limited::Processes),
-            cpu: means(Limited::Cpu),
-            disk: "measured every 10 s; single files by RLIMIT_FSIZE",
+            memory: means(Limited::Memory, none),
+            processes: means(
+                Limited::Processes,
+                "RLIMIT_NPROC for all sandboxes together: no cgroup may be written",
+            ),
+            cpu: means(Limited::Cpu, none),
+            disk_share: means(Limited::DiskShare, "not enforced: no cgroup has a weight for disks"),
+            disk: "measured whenever the disk has filled, and every 10 s; single files by RLIMIT_FSIZE",
+            system_calls: if self.filters_system_calls() {
+                "seccomp"
+            } else {
+                "not enforced: this kernel has no seccomp filters, or its processor is unknown here"
+            },
         }
+    }
+
+    /// What each process of a sandbox is held to, beside the groups.
+    pub fn of_processes(&self, resources: &Resources) -> ProcessLimits {
+        ProcessLimits::for_room(resources, self.controller(Limited::Processes).is_some())
+    }
+
+    pub fn filters_system_calls(&self) -> bool {
+        self.filters_system_calls
     }
 
     /// Makes the sandbox's groups and answers the files that take processes in.
@@ -113,6 +161,11 @@ impl Limits {
             fs::create_dir_all(&group)?;
             let (file, value) = controller.limits.setting(controller.version, resources);
             fs::write(group.join(file), value)?;
+            if let Some((file, value)) =
+                controller.limits.further_setting(controller.version, resources)
+            {
+                let _written_or_unknown_to_the_kernel = fs::write(group.join(file), value);
+            }
             let entrance = group.join("cgroup.procs");
             if !entrances.contains(&entrance) {
                 entrances.push(entrance);
@@ -197,7 +250,7 @@ impl Controller {
 }
 
 fn version_one(limits: Limited, own_groups: &str) -> Option<Controller> {
-    let name = limits.controller_name();
+    let name = limits.controller_name(Version::One);
     let mounted = Path::new(CGROUP_ROOT).join(name);
     let own = own_groups.lines().find_map(|line| {
         let mut fields = line.splitn(3, ':').skip(1);
@@ -219,7 +272,7 @@ fn version_two(limits: Limited, own_groups: &str) -> Option<Controller> {
     let parent = base.join(PARENT);
     fs::create_dir_all(&parent).ok()?;
     // Refused (EBUSY) where the service's own group may not hand on its controllers: then nothing is enforced.
-    let hand_on = format!("+{}", limits.controller_name());
+    let hand_on = format!("+{}", limits.controller_name(Version::Two));
     fs::write(base.join("cgroup.subtree_control"), &hand_on).ok()?;
     fs::write(parent.join("cgroup.subtree_control"), &hand_on).ok()?;
     Controller::probed(limits, Version::Two, parent)

@@ -87,6 +87,13 @@ impl Running {
         }
     }
 
+    /// Ends the harness's room at once, and all that runs in it.
+    pub fn kill_harness(&self) {
+        if let Some(room) = &self.harness {
+            room.first.kill();
+        }
+    }
+
     /// Ends both rooms, and answers when nothing of them runs any more.
     pub async fn end(&self) -> Result<(), BackendError> {
         for room in self.rooms() {
@@ -204,7 +211,8 @@ fn find_room(folder: &SandboxFolder, room: Room) -> Option<RunningRoom> {
     Some(RunningRoom { first, launcher: None })
 }
 
-fn read_number(file: &Path) -> Option<u64> {
+/// What a file of one number says.
+pub fn read_number(file: &Path) -> Option<u64> {
     fs::read_to_string(file).ok()?.trim().parse().ok()
 }
 

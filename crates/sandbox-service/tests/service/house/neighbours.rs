@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use platform_core::id::SessionId;
 use platform_messaging::proto::egress::egress_command::Action as EgressAction;
-use platform_messaging::proto::egress::{EgressCommand, EgressReply};
+use platform_messaging::proto::egress::egress_reply::Outcome as EgressOutcome;
+use platform_messaging::proto::egress::{EgressBound, EgressCommand, EgressReply};
 use platform_messaging::proto::session::session_command::Action;
 use platform_messaging::proto::session::session_reply::Outcome;
 use platform_messaging::proto::session::{
@@ -76,7 +77,11 @@ pub(super) fn play_vault_proxy(
                 heard.lock().unwrap().closed_egress.insert(command.sandbox_id);
                 news.send_modify(|count| *count += 1);
             }
-            let reply = EgressReply::default();
+            let outcome = match command.action {
+                Some(EgressAction::Bind(_)) => Some(EgressOutcome::Bound(EgressBound::default())),
+                _ => None,
+            };
+            let reply = EgressReply { outcome, ..EgressReply::default() };
             let is_away = heard.lock().unwrap().is_egress_away;
             async move { if is_away { Verdict::Done } else { Verdict::Answer(encode(&reply)) } }
         };
