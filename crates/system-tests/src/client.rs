@@ -163,7 +163,7 @@ fn count_idle(events: &[Value]) -> usize {
     events.iter().filter(|event| event["type"] == "session.status_idle").count()
 }
 
-fn id_of(object: &Value) -> anyhow::Result<String> {
+pub(crate) fn id_of(object: &Value) -> anyhow::Result<String> {
     Ok(object["id"].as_str().with_context(|| format!("no id in {object}"))?.to_owned())
 }
 

@@ -9,13 +9,19 @@ use serde_json::json;
 use tempfile::TempDir;
 use uuid::Uuid;
 
+use crate::client::id_of;
+use crate::upstream::Authority;
 use crate::{Client, PatientClient};
 
 /// A running stack in a folder of its own. Dropping it kills everything.
 pub struct House {
     pub stack: Stack,
-    _directory: TempDir,
+    authority: Authority,
+    directory: TempDir,
 }
+
+/// Names that the stack's vault-proxy finds without asking anybody, in the house's folder.
+const HOSTS: &str = "hosts";
 
 impl House {
     /// A house for figures: its database survives a power cut.
@@ -32,9 +38,25 @@ impl House {
 
     async fn start(change: impl FnOnce(StackBuilder) -> StackBuilder) -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new().prefix("lap").tempdir()?;
-        let builder = Stack::builder(directory.path().join("data")).port(0);
+        let (authority, hosts) = (Authority::new()?, directory.path().join(HOSTS));
+        std::fs::write(&hosts, "")?;
+        let builder = Stack::builder(directory.path().join("data"))
+            .port(0)
+            .variable("SSL_CERT_FILE", &authority.roots().display().to_string())
+            .variable("LAP__EGRESS__HOSTS_FILE", &hosts.display().to_string());
         let stack = change(builder).start().await.context("the stack does not start")?;
-        Ok(Self { stack, _directory: directory })
+        Ok(Self { stack, authority, directory })
+    }
+
+    /// Vouches for servers that a test starts; the stack and its sandboxes believe it.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// Lets the stack find these names, and none that were told before.
+    pub fn resolve(&self, names: &[(&str, &str)]) -> anyhow::Result<()> {
+        let lines = names.iter().map(|(name, address)| format!("{address} {name}\n"));
+        Ok(std::fs::write(self.directory.path().join(HOSTS), lines.collect::<String>())?)
     }
 
     /// Every replica of a part.
@@ -80,12 +102,17 @@ impl House {
     }
 
     async fn team_key(&self) -> anyhow::Result<String> {
+        Ok(self.new_team().await?.1)
+    }
+
+    /// A team's id and a key of it.
+    pub(crate) async fn new_team(&self) -> anyhow::Result<(String, String)> {
         let administrator = self.administrator()?;
         let name = format!("team-{}", Uuid::new_v4().simple());
         let team = administrator.post("/v1/teams", &json!({ "name": name })).await?;
         let body = json!({ "team_id": team["id"], "name": "tests" });
         let key = administrator.post("/v1/api_keys", &body).await?;
         let key = key["key"].as_str().context("the answer carries no key")?;
-        Ok(key.to_owned())
+        Ok((id_of(&team)?, key.to_owned()))
     }
 }

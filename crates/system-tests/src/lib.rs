@@ -8,7 +8,10 @@
 mod client;
 mod house;
 mod patient;
+mod secrets;
+pub mod upstream;
 
 pub use client::{Client, EventStream, Streamed};
 pub use house::House;
 pub use patient::{GaveUp, PatientClient, Reply};
+pub use secrets::Secret;

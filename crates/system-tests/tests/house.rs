@@ -9,6 +9,8 @@
 
 #[path = "house/boundaries.rs"]
 mod boundaries;
+#[path = "house/canaries.rs"]
+mod canaries;
 #[path = "house/conversations.rs"]
 mod conversations;
 #[path = "house/deletion.rs"]
@@ -19,6 +21,8 @@ mod outages;
 mod requests;
 #[path = "house/rolling.rs"]
 mod rolling;
+#[path = "house/way_out.rs"]
+mod way_out;
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -50,7 +54,12 @@ fn main() -> ExitCode {
         // Few places, so that sessions have to wait for each other also on a large machine.
         // Two of every service, so that what one replica leaves undone another one has to find.
         let replicas = Part::SERVICES.map(|part| format!("{part}=2")).join(",");
-        builder.variable("LAP__SANDBOX__MAX_RUNNING", "4").variable("LAP_REPLICAS", &replicas)
+        let (name, value) = canaries::OF_THE_PLATFORM;
+        builder
+            .variable("LAP__SANDBOX__MAX_RUNNING", "4")
+            .variable("LAP_REPLICAS", &replicas)
+            .variable(&format!("CONTAINER_ENV_{name}"), value)
+            .variable("CONTAINER_ENV_HOSTS", &format!("{name}={}", way_out::SITE))
     }));
     let house = match house {
         Ok(house) => Arc::new(Mutex::new(house)),
@@ -71,6 +80,8 @@ fn trials(shared: Option<(&Arc<Runtime>, &Shared)>) -> Vec<Trial> {
     let mut scenarios = Scenarios { shared, trials: Vec::new() };
     conversations::add_to(&mut scenarios);
     boundaries::add_to(&mut scenarios);
+    way_out::add_to(&mut scenarios);
+    canaries::add_to(&mut scenarios);
     requests::add_to(&mut scenarios);
     deletion::add_to(&mut scenarios);
     rolling::add_to(&mut scenarios);

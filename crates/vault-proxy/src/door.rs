@@ -8,27 +8,24 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use http::{Method, Request, Response, StatusCode};
+use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use platform_core::id::SandboxId;
-use platform_storage::sandbox::SandboxIdentity;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::forward::{Body, Gateway};
-use crate::owner::{Owners, tags};
-use crate::policy::{Purpose, permit};
-use crate::refusal::Refusal;
+use crate::model::{Calls, Models};
+use crate::proxy::{Seat, Underway, Way, http1_settings};
+use crate::rules::Body;
 
 /// Connections of one sandbox at the same time. Further ones wait.
-const MOST_CONNECTIONS: usize = 64;
+const MOST_CONNECTIONS: usize = 256;
 
 /// How long requests under way may take after the door was retired.
 const FINISHED_WITHIN: Duration = Duration::from_secs(15);
@@ -45,23 +42,32 @@ pub struct DoorEnd {
 /// What answers at one sandbox's socket.
 pub struct Door {
     sandbox: SandboxId,
-    owners: Arc<dyn Owners>,
-    gateway: Gateway,
-    /// Once claimed, a sandbox never changes its owner.
-    owner: OnceCell<SandboxIdentity>,
+    calls: Calls,
+    way: Arc<Way>,
+    underway: Underway,
 }
 
 impl Door {
-    pub fn new(sandbox: SandboxId, owners: Arc<dyn Owners>, gateway: Gateway) -> Arc<Self> {
-        Arc::new(Self { sandbox, owners, gateway, owner: OnceCell::new() })
+    /// `way` starts with `underway` what outlives a connection.
+    pub fn new(
+        sandbox: SandboxId,
+        models: Arc<Models>,
+        way: Arc<Way>,
+        underway: Underway,
+    ) -> Arc<Self> {
+        Arc::new(Self { sandbox, calls: Calls::new(models, sandbox), way, underway })
     }
 
     /// Answers connections until `end`. `listening` is dropped as soon as no further one is taken.
     pub async fn serve<T>(self: Arc<Self>, listener: UnixListener, listening: T, end: DoorEnd) {
+        let _cut_at_the_end = self.underway.cut_on_drop();
         let mut connections = JoinSet::new();
         self.accept(listener, &end, &mut connections).await;
         drop(listening);
-        let finished = async { while connections.join_next().await.is_some() {} };
+        let finished = async {
+            while connections.join_next().await.is_some() {}
+            self.underway.finished().await;
+        };
         tokio::select! {
             () = end.closed.cancelled() => {}
             _finished_or_elapsed = tokio::time::timeout(FINISHED_WITHIN, finished) => {}
@@ -82,12 +88,9 @@ impl Door {
                 accepted = accept_one(&listener, &places) => accepted,
             };
             match accepted {
-                Ok((stream, place)) => {
+                Ok((stream, seat)) => {
                     let (door, retired) = (self.clone(), end.retired.clone());
-                    connections.spawn(async move {
-                        door.serve_connection(stream, retired).await;
-                        drop(place);
-                    });
+                    connections.spawn(door.serve_connection(stream, seat, retired));
                 }
                 Err(error) => {
                     // Out of file descriptors, most likely: a pause instead of a hot loop.
@@ -100,14 +103,19 @@ impl Door {
     }
 
     /// Once `retired`, the request under way is answered and no further one is taken.
-    async fn serve_connection(self: Arc<Self>, stream: UnixStream, retired: CancellationToken) {
-        let service = service_fn(move |request| {
+    async fn serve_connection(
+        self: Arc<Self>,
+        stream: UnixStream,
+        seat: Seat,
+        retired: CancellationToken,
+    ) {
+        let service = service_fn(move |mut request| {
+            seat.note_on(&mut request);
             let door = self.clone();
             async move { Ok::<_, Infallible>(door.answer(request).await) }
         });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .serve_connection(TokioIo::new(stream), service);
+        let connection =
+            http1_settings().serve_connection(TokioIo::new(stream), service).with_upgrades();
         tokio::pin!(connection);
         let served = tokio::select! {
             served = connection.as_mut() => served,
@@ -122,77 +130,21 @@ impl Door {
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
-        let begun = Instant::now();
-        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        let response = match self.decide(request).await {
-            Ok(response) => response,
-            Err(refusal) => {
-                self.record(&method, &path, refusal.status, begun, Some(refusal.code));
-                return refusal.into_response();
-            }
-        };
-        self.record(&method, &path, response.status(), begun, None);
-        response
-    }
-
-    async fn decide(&self, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
-        let purpose = permit(request.method(), request.uri()).map_err(|forbidden| {
-            Refusal::new(StatusCode::FORBIDDEN, "egress_forbidden", forbidden.to_string())
-        })?;
-        let tags = match purpose {
-            Purpose::ListModels => None,
-            Purpose::CallModel => Some(tags(self.owner().await?)),
-        };
-        self.gateway.forward(request, tags.as_deref()).await
-    }
-
-    async fn owner(&self) -> Result<&SandboxIdentity, Refusal> {
-        self.owner
-            .get_or_try_init(|| async {
-                let found = self.owners.owner_of(self.sandbox).await.map_err(|error| {
-                    tracing::warn!(sandbox.id = %self.sandbox, error = &error as &dyn std::error::Error, "the owner of a sandbox cannot be looked up");
-                    let message = "it cannot be looked up now whose sandbox this is";
-                    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "owner_unknown", message)
-                })?;
-                found.ok_or_else(|| {
-                    let message = "this sandbox belongs to no session, so it may not call models";
-                    Refusal::new(StatusCode::FORBIDDEN, "no_session", message)
-                })
-            })
-            .await
-    }
-
-    /// One line per decision. Bodies and keys are in none of them.
-    fn record(
-        &self,
-        method: &Method,
-        path: &str,
-        status: StatusCode,
-        begun: Instant,
-        refused: Option<&str>,
-    ) {
-        let session = self.owner.get().map(|owner| owner.session_id.to_string());
-        let path: String = path.chars().take(200).collect();
-        tracing::info!(
-            sandbox.id = %self.sandbox,
-            session.id = session,
-            http.method = %method,
-            http.path = path,
-            http.status = status.as_u16(),
-            duration_ms = begun.elapsed().as_millis(),
-            refused,
-            "egress"
-        );
+        if Way::is_for_another_host(&request) {
+            self.way.answer(request).await
+        } else {
+            self.calls.answer(request).await
+        }
     }
 }
 
 async fn accept_one(
     listener: &UnixListener,
     places: &Arc<Semaphore>,
-) -> io::Result<(UnixStream, OwnedSemaphorePermit)> {
+) -> io::Result<(UnixStream, Seat)> {
     let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
     let (stream, _) = listener.accept().await?;
-    Ok((stream, place))
+    Ok((stream, Seat::new(place)))
 }
 
 /// Listens at `path`, so that only `user` can connect (when this process may give the socket away).

@@ -9,12 +9,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use platform_core::id::SandboxId;
 use platform_runtime::lifecycle::Tasks;
+use platform_sealing::EncryptionKeys;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::door::{Door, DoorEnd, listen};
-use crate::forward::Gateway;
-use crate::owner::Owners;
+use crate::model::Models;
+use crate::proxy::authority::{Authority, AuthorityError};
+use crate::proxy::{Surroundings, Underway, Way};
 
 /// The open doors of this process. Cheap to clone.
 #[derive(Clone)]
@@ -22,9 +24,27 @@ pub struct Doors {
     shared: Arc<Shared>,
 }
 
+/// Where sandbox-service puts the certificate that a sandbox trusts, beside the sandbox's socket.
+const TRUSTED: &str = "ca.pem";
+
+/// What lies behind every door.
+pub struct House {
+    pub models: Arc<Models>,
+    pub surroundings: Surroundings,
+    pub keys: EncryptionKeys,
+}
+
+/// A way out could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("its socket cannot be listened at")]
+    Socket(#[from] io::Error),
+    #[error("its certificate authority cannot be made")]
+    Authority(#[from] AuthorityError),
+}
+
 struct Shared {
-    owners: Arc<dyn Owners>,
-    gateway: Gateway,
+    house: House,
     /// Who may connect, when this process is root.
     user: Option<u32>,
     tasks: Tasks,
@@ -38,6 +58,8 @@ struct OpenDoor {
     path: PathBuf,
     /// Which file at that path is this door's: another replica may have put its own there.
     inode: Option<u64>,
+    /// What its sandbox has to trust, as PEM.
+    certificate: String,
     end: DoorEnd,
 }
 
@@ -49,15 +71,9 @@ impl OpenDoor {
 
 impl Doors {
     /// `closing` retires all of them.
-    pub fn new(
-        owners: Arc<dyn Owners>,
-        gateway: Gateway,
-        user: Option<u32>,
-        tasks: Tasks,
-        closing: CancellationToken,
-    ) -> Self {
+    pub fn new(house: House, user: Option<u32>, tasks: Tasks, closing: CancellationToken) -> Self {
         let (open, listening) = (Mutex::default(), TaskTracker::new());
-        Self { shared: Arc::new(Shared { owners, gateway, user, tasks, closing, listening, open }) }
+        Self { shared: Arc::new(Shared { house, user, tasks, closing, listening, open }) }
     }
 
     /// Whether no door is opened any more.
@@ -72,25 +88,33 @@ impl Doors {
         self.shared.listening.wait().await;
     }
 
-    /// Opens a sandbox's way out. One that is open at that path already stays as it is.
-    pub fn open(&self, sandbox: SandboxId, path: &Path) -> io::Result<()> {
+    /// Opens a sandbox's way out and answers what the sandbox has to trust. One that is open at that path already stays as it is.
+    pub fn open(&self, sandbox: SandboxId, path: &Path) -> Result<String, OpenError> {
         let mut open = self.lock();
-        if open.get(&sandbox).is_some_and(|door| door.path == path && door.is_in_place()) {
-            return Ok(());
+        if let Some(door) = open.get(&sandbox)
+            && door.path == path
+            && door.is_in_place()
+        {
+            return Ok(door.certificate.clone());
         }
-        let listener = listen(path, self.shared.user)?;
+        let Shared { house, user, tasks, closing, listening, .. } = &*self.shared;
+        let authority = house.authority(sandbox, path)?;
+        let certificate = authority.certificate_pem().to_owned();
+        let listener = listen(path, *user)?;
         let inode = inode_of(path);
-        let (closed, retired) = (CancellationToken::new(), self.shared.closing.child_token());
+        let (closed, retired) = (CancellationToken::new(), closing.child_token());
+        let underway = Underway::new(retired.clone());
+        let way = Way::new(sandbox, &house.surroundings, authority, underway.clone());
+        let door = Door::new(sandbox, house.models.clone(), way, underway);
         let end = DoorEnd { closed, retired };
-        let door = Door::new(sandbox, self.shared.owners.clone(), self.shared.gateway.clone());
-        let listening = self.shared.listening.token();
-        self.shared.tasks.spawn("door", door.serve(listener, listening, end.clone()));
-        let before = open.insert(sandbox, OpenDoor { path: path.to_owned(), inode, end });
-        if let Some(before) = before {
+        tasks.spawn("door", door.serve(listener, listening.token(), end.clone()));
+        let opened =
+            OpenDoor { path: path.to_owned(), inode, certificate: certificate.clone(), end };
+        if let Some(before) = open.insert(sandbox, opened) {
             before.end.retired.cancel();
         }
         tracing::info!(sandbox.id = %sandbox, "way out opened");
-        Ok(())
+        Ok(certificate)
     }
 
     /// Closes a sandbox's way out and cuts what is under way. One that is not open stays so.
@@ -119,6 +143,15 @@ impl Doors {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<SandboxId, OpenDoor>> {
         self.shared.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl House {
+    fn authority(&self, sandbox: SandboxId, path: &Path) -> Result<Authority, AuthorityError> {
+        let trusted = fs::read_to_string(path.with_file_name(TRUSTED)).ok();
+        let Surroundings { outside, clock, .. } = &self.surroundings;
+        let (provider, clock) = (outside.provider(), clock.clone());
+        Authority::new(&self.keys, sandbox, trusted.as_deref(), provider, clock)
     }
 }
 

@@ -1,10 +1,11 @@
-//! The only way out of a sandbox. In this first form it leads to the model gateway and nowhere else.
+//! The only way out of a sandbox.
 
 pub mod commands;
 pub mod door;
 pub mod doors;
-pub mod forward;
-pub mod owner;
-pub mod policy;
+pub mod model;
+pub mod proxy;
 pub mod refusal;
 pub mod replicas;
+pub mod rules;
+pub mod secrets;

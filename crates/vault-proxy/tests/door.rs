@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+#[path = "support/models.rs"]
+mod models;
+
 use std::convert::Infallible;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
@@ -15,7 +18,11 @@ use hyper::body::{Frame, Incoming};
 use hyper::client::conn::http1::SendRequest;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use models::models;
+use platform_core::egress::{Alarm, EgressDecision};
 use platform_core::id::{AgentId, SandboxId, SessionId, TeamId};
+use platform_runtime::clock::{SystemClock, SystemIds};
+use platform_sealing::EncryptionKeys;
 use platform_storage::StorageError;
 use platform_storage::sandbox::SandboxIdentity;
 use tempfile::TempDir;
@@ -23,8 +30,11 @@ use tokio::net::{TcpListener, UnixStream};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 use vault_proxy::door::{Door, DoorEnd, listen};
-use vault_proxy::forward::Gateway;
-use vault_proxy::owner::Owners;
+use vault_proxy::model::forward::Gateway;
+use vault_proxy::model::owner::Owners;
+use vault_proxy::proxy::authority::Authority;
+use vault_proxy::proxy::{Outside, Surroundings, SystemResolver, Underway, Way};
+use vault_proxy::rules::{RulesSource, SessionRules, Witness};
 
 /// Nothing comes back within this in any of these tests.
 const PATIENCE: std::time::Duration = std::time::Duration::from_millis(20);
@@ -118,14 +128,49 @@ impl House {
 }
 
 fn open_door(url: String, owner: Option<SandboxIdentity>) -> (TempDir, DoorEnd) {
-    let folder = tempfile::tempdir().unwrap();
+    let (folder, end) = (tempfile::tempdir().unwrap(), DoorEnd::default());
     let gateway = Gateway::new(url, Some(&KEY.into())).unwrap().with_patience(PATIENCE);
     let sandbox = SandboxId::from_uuid(Uuid::from_u128(9));
-    let door = Door::new(sandbox, Arc::new(Owner(owner)), gateway);
+    let underway = Underway::new(end.retired.clone());
+    let way = way(sandbox, underway.clone());
+    let door = Door::new(
+        sandbox,
+        models(Arc::new(Owner(owner)), gateway, Arc::new(NoRules)),
+        way,
+        underway,
+    );
     let socket = listen(&folder.path().join("proxy.sock"), None).unwrap();
-    let end = DoorEnd::default();
     tokio::spawn(door.serve(socket, (), end.clone()));
     (folder, end)
+}
+
+/// A way to other hosts that leads nowhere.
+fn way(sandbox: SandboxId, underway: Underway) -> Arc<Way> {
+    let keys = EncryptionKeys::new(&"a key of enough characters".into(), &[]).unwrap();
+    let outside = Arc::new(Outside::new(Arc::new(SystemResolver::default()), None).unwrap());
+    let (clock, ids) = (Arc::new(SystemClock), Arc::new(SystemIds));
+    let authority =
+        Authority::new(&keys, sandbox, None, outside.provider(), clock.clone()).unwrap();
+    let (rules, witness) = (Arc::new(NoRules), Arc::new(NoRules));
+    let surroundings = Surroundings { rules, witness, outside, clock, ids };
+    Way::new(sandbox, &surroundings, authority, underway)
+}
+
+struct NoRules;
+
+impl RulesSource for NoRules {
+    fn rules_of(
+        &self,
+        _sandbox: SandboxId,
+    ) -> BoxFuture<'_, Result<Option<Arc<SessionRules>>, StorageError>> {
+        Box::pin(async { Ok(None) })
+    }
+}
+
+impl Witness for NoRules {
+    fn decided(&self, _decision: EgressDecision) {}
+
+    fn alarm(&self, _identity: &SandboxIdentity, _sandbox: SandboxId, _alarm: Alarm) {}
 }
 
 async fn dial(folder: &TempDir) -> SendRequest<Full<Bytes>> {
@@ -264,7 +309,7 @@ async fn whatever_is_no_model_call_is_refused_with_a_sentence() {
 
     let connect = Request::connect("example.com:443").body(Full::default()).unwrap();
     let response = sender.send_request(connect).await.unwrap();
-    assert_eq!(error_of(response).await, (StatusCode::FORBIDDEN, "egress_forbidden".into()));
+    assert_eq!(error_of(response).await, (StatusCode::FORBIDDEN, "no_session".into()));
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use anyhow::{Context, ensure};
 use futures::future::try_join_all;
 use serde_json::{Value, json};
+use system_tests::Client;
 
 use crate::{Scenarios, Shared};
 
@@ -14,6 +15,7 @@ pub(crate) fn add_to(scenarios: &mut Scenarios<'_>) {
     scenarios.add("an_interrupt_ends_a_turn_that_hangs", interrupt);
     scenarios.add("a_harness_that_dies_ends_its_turn_and_the_session_goes_on", harness_dies);
     scenarios.add("a_warm_sandbox_serves_a_new_session", warm_sandbox);
+    scenarios.add("a_warm_sandbox_serves_a_session_that_had_another_one", warm_again);
 }
 
 async fn an_agent_writes_and_runs_a_program(house: Shared) -> anyhow::Result<()> {
@@ -119,11 +121,7 @@ async fn harness_dies(house: Shared) -> anyhow::Result<()> {
 
 async fn warm_sandbox(house: Shared) -> anyhow::Result<()> {
     let client = house.lock().await.team().await?;
-    let agent = client.create_agent().await?;
-    let config = json!({ "type": "cloud", "warm_pool_size": 1 });
-    let body = json!({ "name": "warm", "config": config });
-    let environment = client.post("/v1/environments", &body).await?;
-    let open = json!({ "agent_id": agent, "environment_id": environment["id"] });
+    let open = in_warm_environment(&client).await?;
     // The first session of an environment starts its pool.
     let mut modes = Vec::new();
     for _ in 0..5 {
@@ -141,6 +139,45 @@ async fn warm_sandbox(house: Shared) -> anyhow::Result<()> {
         }
     }
     anyhow::bail!("no session was served by the warm pool: {modes:?}")
+}
+
+async fn warm_again(house: Shared) -> anyhow::Result<()> {
+    let client = house.lock().await.team().await?;
+    let open = in_warm_environment(&client).await?;
+    let session = client.post("/api/sessions", &open).await?;
+    let session = session["id"].as_str().context("no id")?.to_owned();
+    client.say(&session, "the word is zanzibar\n@run echo kept > note.txt").await?;
+    let mut known = client.until_idle(&session, 0, 1).await?.len();
+    let mut modes = Vec::new();
+    for _ in 0..5 {
+        let shown = client.get(&format!("/v1/sessions/{session}")).await?;
+        let sandbox = shown["sandbox_id"].as_str().context("the session has no sandbox")?;
+        client.delete(&format!("/v1/sandboxes/{sandbox}")).await?;
+        client.say(&session, "@recall zanz[a-z]+\n@run cat note.txt").await?;
+        let after = client.until_idle(&session, known, 1).await?;
+        known += after.len();
+        let said: String = of_type(&after, "agent.message").map(text).collect();
+        ensure!(said.contains("recalled: zanzibar"), "{after:#?}");
+        let result = of_type(&after, "agent.tool_result").next().context("no tool result")?;
+        ensure!(text(result).contains("kept"), "{result}");
+        let restored = of_type(&after, "session.context_restored").next();
+        ensure!(restored.is_some_and(|event| event["mode"] == "native"), "{restored:?}");
+        let shown = client.get(&format!("/v1/sessions/{session}")).await?;
+        modes.push(shown["startup"]["spawn_mode"].clone());
+        if modes.last().is_some_and(|mode| mode == "warm") {
+            return Ok(());
+        }
+    }
+    anyhow::bail!("the session was never served by the warm pool: {modes:?}")
+}
+
+/// What opens a session in an environment that keeps a sandbox warm.
+async fn in_warm_environment(client: &Client) -> anyhow::Result<Value> {
+    let agent = client.create_agent().await?;
+    let config = json!({ "type": "cloud", "warm_pool_size": 1 });
+    let body = json!({ "name": "warm", "config": config });
+    let environment = client.post("/v1/environments", &body).await?;
+    Ok(json!({ "agent_id": agent, "environment_id": environment["id"] }))
 }
 
 pub(crate) fn of_type<'a>(log: &'a [Value], kind: &'a str) -> impl Iterator<Item = &'a Value> {

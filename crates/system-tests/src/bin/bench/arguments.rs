@@ -1,5 +1,7 @@
 //! What `scripts/bench` is asked to measure.
 
+use std::path::PathBuf;
+
 use clap::{Parser, ValueEnum};
 
 #[derive(Debug, Parser)]
@@ -7,6 +9,9 @@ use clap::{Parser, ValueEnum};
 pub struct Arguments {
     /// What to measure; everything, when nothing is named.
     groups: Vec<Group>,
+    /// The peer of `proxy`; `scripts/bench` installs it.
+    #[arg(long, env = "LAP_MITMDUMP", default_value = "mitmdump")]
+    pub mitmdump: PathBuf,
 }
 
 /// What is measured together.
@@ -26,6 +31,8 @@ pub enum Group {
     Pages,
     /// The memory that a thousand open event streams take.
     Streams,
+    /// What vault-proxy adds to requests and takes from transfers.
+    Proxy,
     /// The silence after something was killed.
     Recovery,
 }

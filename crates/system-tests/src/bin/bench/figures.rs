@@ -75,6 +75,28 @@ impl Report {
         ]);
     }
 
+    /// The same for transfers of so many bytes, at their medians.
+    pub fn compare_rates(
+        &mut self,
+        what: &str,
+        bytes: usize,
+        ours: &Series,
+        peer: (&str, &Series),
+    ) {
+        let (name, series) = peer;
+        #[expect(clippy::cast_precision_loss, reason = "a few hundred MiB")]
+        let mebibytes = bytes as f64 / f64::from(1 << 20);
+        let rate = |series: &Series| mebibytes * 1000.0 / series.quantile(0.5);
+        let (own, other) = (rate(ours), rate(series));
+        self.rows.push([
+            format!("{what}, {mebibytes:.0} MiB, median of {}", ours.len()),
+            format!("{own:.0} MiB/s"),
+            format!("{name}: {other:.0} MiB/s"),
+            format!("{:.2} ×", own / other),
+            "–".to_owned(),
+        ]);
+    }
+
     pub fn note(&mut self, what: &str, value: &str) {
         self.notes.push(format!("{what}: {value}"));
     }

@@ -12,6 +12,7 @@ mod figures;
 mod journals;
 mod pages;
 mod postgres;
+mod proxy;
 mod recovery;
 mod resume;
 mod starts;
@@ -59,6 +60,10 @@ async fn main() -> anyhow::Result<()> {
     if arguments.wants(Group::Streams) {
         eprintln!("streams …");
         streams::measure(&house, &client, &mut report).await.context("streams")?;
+    }
+    if arguments.wants(Group::Proxy) {
+        eprintln!("proxy …");
+        proxy::measure(&house, &arguments.mitmdump, &mut report).await.context("proxy")?;
     }
     memory(&house.stack, &mut report);
     if arguments.wants(Group::Recovery) {

@@ -2,17 +2,19 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use platform_messaging::proto::session::{ReleaseSandbox, SessionCommand, session_command::Action};
 use platform_messaging::topology::{self, kind};
 use platform_messaging::{Broker, encode};
 use secrecy::SecretString;
+use serde_json::json;
 use system_tests::{Client, House};
 use tokio_postgres::Client as Postgres;
 use uuid::Uuid;
 
 use crate::by_hand::Place;
 use crate::figures::{Report, Series};
+use crate::starts::environment;
 use crate::{milliseconds_since, postgres};
 
 const ROUNDS: usize = 6;
@@ -23,21 +25,42 @@ pub async fn measure(house: &House, client: &Client, report: &mut Report) -> any
     let url = SecretString::from(house.stack.amqp_url().to_owned());
     let broker = Broker::connect(&url, "bench").await?;
     let agent = client.create_agent().await?;
-    let session = client.open_session(&agent).await?;
-    let mut known = talk(client, &session, 0).await?.0;
     let place = Place::new(house)?;
     let (_, by_hand) = place.begin().await?;
-    let (mut ours, mut loads) = (Series::default(), Series::default());
-    for _ in 0..ROUNDS {
-        release(&database, &broker, &session).await?;
-        let (events, milliseconds) = talk(client, &session, known).await?;
-        known = events;
-        ours.add(milliseconds);
-        loads.add(place.load(&by_hand).await?);
+    for (name, pool) in [("cold", 0), ("warm", 1)] {
+        let environment = environment(client, name, pool).await?;
+        let body = json!({ "agent_id": agent, "environment_id": environment });
+        let opened = client.post("/api/sessions", &body).await?;
+        let session = opened["id"].as_str().context("no id")?;
+        let mut known = talk(client, session, 0).await?.0;
+        let (mut ours, mut loads) = (Series::default(), Series::default());
+        for _ in 0..ROUNDS {
+            release(&database, &broker, session).await?;
+            until_warm(&database, &environment, pool).await?;
+            let (events, milliseconds) = talk(client, session, known).await?;
+            known = events;
+            let shown = client.get(&format!("/v1/sessions/{session}")).await?;
+            ensure!(shown["startup"]["spawn_mode"] == name, "{}", shown["startup"]);
+            ours.add(milliseconds);
+            loads.add(place.load(&by_hand).await?);
+        }
+        let what = format!("message → first word, sandbox given back before, {name}");
+        let peer = "bwrap + opencode acp + session/load by hand";
+        report.compare(&what, 0.5, &ours, (peer, &loads));
+        client.post(&format!("/v1/sessions/{session}/archive"), &json!({})).await?;
     }
-    let what = "message → first word, sandbox given back before";
-    report.compare(what, 0.5, &ours, ("bwrap + opencode acp + session/load by hand", &loads));
-    client.post(&format!("/v1/sessions/{session}/archive"), &serde_json::json!({})).await?;
+    Ok(())
+}
+
+/// Waits until the environment's pool is full.
+async fn until_warm(database: &Postgres, environment: &str, pool: u32) -> anyhow::Result<()> {
+    let id = postgres::uuid_of(environment)?.to_string();
+    let query = "select count(*) from sandboxes where state = 'warm' and environment_id::text = $1";
+    let deadline = Instant::now() + PATIENCE;
+    while database.query_one(query, &[&id]).await?.get::<_, i64>(0) < i64::from(pool) {
+        ensure!(Instant::now() < deadline, "the pool was not filled");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     Ok(())
 }
 

@@ -43,7 +43,8 @@ pub async fn measure(house: &House, client: &Client, report: &mut Report) -> any
     Ok(())
 }
 
-async fn environment(client: &Client, name: &str, pool: u32) -> anyhow::Result<String> {
+/// An environment that keeps so many sandboxes warm; answers its id.
+pub async fn environment(client: &Client, name: &str, pool: u32) -> anyhow::Result<String> {
     let config = json!({ "type": "cloud", "warm_pool_size": pool });
     let body = json!({ "name": name, "config": config });
     let environment = client.post("/v1/environments", &body).await?;

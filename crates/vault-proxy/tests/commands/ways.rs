@@ -1,10 +1,7 @@
 //! Opening and closing ways out on command, and after a restart.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use platform_core::clock::Clock;
@@ -13,48 +10,26 @@ use platform_core::harness::HarnessName;
 use platform_core::id::{EnvironmentId, SandboxId};
 use platform_core::sandbox::{Backend, Sandbox, SandboxState};
 use platform_messaging::proto::egress::egress_command::Action;
-use platform_messaging::proto::egress::{CloseEgress, EgressCommand, EgressReply, OpenEgress};
-use platform_messaging::{Incoming, Verdict, decode, encode};
+use platform_messaging::proto::egress::{CloseEgress, OpenEgress};
 use platform_runtime::clock::SystemClock;
-use platform_runtime::lifecycle::{Shutdown, Tasks};
+use platform_runtime::lifecycle::Shutdown;
 use platform_storage::{Database, sandbox as rows};
 use serde_json::json;
 use test_support::TestDatabase;
 use tokio::net::UnixStream;
 use uuid::Uuid;
-use vault_proxy::commands::{carry_out, reopen_all};
+use vault_proxy::commands::{Desk, reopen_all};
 use vault_proxy::doors::Doors;
-use vault_proxy::forward::Gateway;
 use vault_proxy::replicas::Replica;
 
+use crate::house::{ask, desk_of};
+
 fn doors(database: &Database) -> Doors {
-    doors_until(database, &Shutdown::new())
+    desk_of(database, &Shutdown::new()).doors
 }
 
-fn doors_until(database: &Database, shutdown: &Shutdown) -> Doors {
-    let gateway = Gateway::new("http://127.0.0.1:9".to_owned(), None).unwrap();
-    let tasks = Tasks::new(shutdown.clone());
-    Doors::new(Arc::new(database.clone()), gateway, None, tasks, shutdown.token())
-}
-
-fn answer(doors: &Doors, sandbox: SandboxId, action: Action) -> String {
-    let command = EgressCommand {
-        command_id: Uuid::now_v7().to_string(),
-        sandbox_id: sandbox.uuid().to_string(),
-        action: Some(action),
-    };
-    let message = Incoming {
-        exchange: String::new(),
-        routing_key: String::new(),
-        kind: String::new(),
-        message_id: String::new(),
-        body: encode(&command).into(),
-        delivery_count: 0,
-        wants_answer: true,
-        traceparent: None,
-    };
-    let Verdict::Answer(body) = carry_out(doors, &message) else { panic!("no answer") };
-    decode::<EgressReply>(&body).unwrap().error
+async fn answer(desk: &Desk, sandbox: SandboxId, action: Action) -> String {
+    ask(desk, &sandbox.uuid().to_string(), action).await.error
 }
 
 fn open(path: &Path) -> Action {
@@ -64,21 +39,21 @@ fn open(path: &Path) -> Action {
 #[tokio::test]
 async fn a_way_out_opens_and_closes_on_command_however_often() {
     let test_database = TestDatabase::create().await.unwrap();
-    let doors = doors(&Database::connect(test_database.url(), 2).unwrap());
+    let desk = desk_of(&Database::connect(test_database.url(), 2).unwrap(), &Shutdown::new());
     let folder = tempfile::tempdir().unwrap();
     // Deeper than the address of a unix socket can tell.
     let deep = folder.path().join("a-rather-long-name-for-a-folder/".repeat(4));
     std::fs::create_dir_all(&deep).unwrap();
     let (path, sandbox) = (deep.join("proxy.sock"), SandboxId::from_uuid(Uuid::now_v7()));
 
-    assert_eq!(answer(&doors, sandbox, open(&path)), "");
-    assert_eq!(answer(&doors, sandbox, open(&path)), "");
+    assert_eq!(answer(&desk, sandbox, open(&path)).await, "");
+    assert_eq!(answer(&desk, sandbox, open(&path)).await, "");
     assert!(path.exists());
-    assert_eq!(answer(&doors, sandbox, Action::Close(CloseEgress {})), "");
-    assert_eq!(answer(&doors, sandbox, Action::Close(CloseEgress {})), "");
+    assert_eq!(answer(&desk, sandbox, Action::Close(CloseEgress {})).await, "");
+    assert_eq!(answer(&desk, sandbox, Action::Close(CloseEgress {})).await, "");
     assert!(!path.exists());
 
-    let refused = answer(&doors, sandbox, open(Path::new("/nowhere/at/all/proxy.sock")));
+    let refused = answer(&desk, sandbox, open(Path::new("/nowhere/at/all/proxy.sock"))).await;
     assert!(refused.starts_with("its way out could not be opened"), "{refused}");
 }
 
@@ -143,7 +118,7 @@ async fn another_replica_opens_the_ways_out_of_one_that_ends() {
     store_sandbox(&database, &path).await;
     let start = |name: &str| {
         let shutdown = Shutdown::new();
-        let doors = doors_until(&database, &shutdown);
+        let doors = desk_of(&database, &shutdown).doors;
         let replica = Replica::announce(folder.path(), name.to_owned()).unwrap();
         let keeping =
             replica.keep(doors.clone(), database.clone(), "here".to_owned(), shutdown.token());

@@ -6,19 +6,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::TryStreamExt;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderName};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
-use http_body_util::combinators::UnsyncBoxBody;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, LengthLimitError, Limited, StreamBody};
-use hyper::body::{Frame, Incoming};
+use hyper::body::Frame;
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
 
 use crate::refusal::Refusal;
-
-/// A body on its way back into a sandbox.
-pub type Body = UnsyncBoxBody<Bytes, Box<dyn Error + Send + Sync>>;
+use crate::rules::{Body, BoxError};
 
 /// The largest request that is passed on: a conversation with images.
 const LARGEST_REQUEST_BYTES: u64 = 32 << 20;
+/// How long LiteLLM's answers to questions of our own are waited for.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a gateway that is away is waited for before the agent's turn is ended over it.
 const ABSENCE_PATIENCE: Duration = Duration::from_secs(10);
@@ -78,20 +78,48 @@ impl Gateway {
         Self { patience, ..self }
     }
 
-    /// Sends the request with the platform's key and these tags. Dropping the answer's body ends the call.
-    pub async fn forward(
+    /// Where LiteLLM is.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The whole of a request's body, if it is one that is passed on.
+    pub async fn collect<B>(headers: &HeaderMap, body: B) -> Result<Bytes, Refusal>
+    where
+        B: hyper::body::Body<Data = Bytes, Error: Into<BoxError>>,
+    {
+        refuse_if_declared_too_large(headers)?;
+        let collected = Limited::new(body, limit()).collect().await;
+        collected.map(http_body_util::Collected::to_bytes).map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                return too_large();
+            }
+            let message = "the request's body broke off";
+            Refusal::new(StatusCode::BAD_REQUEST, "incomplete_request", message)
+        })
+    }
+
+    /// Sends the request with the platform's key, or with the session's own, and these tags. Dropping the answer's body ends the call.
+    pub async fn forward<B>(
         &self,
-        request: Request<Incoming>,
+        request: Request<B>,
         tags: Option<&str>,
-    ) -> Result<Response<Body>, Refusal> {
+        own_key: Option<&HeaderValue>,
+    ) -> Result<Response<Body>, Refusal>
+    where
+        B: hyper::body::Body<Data = Bytes, Error: Into<BoxError>> + Send + Sync + 'static,
+    {
         let (head, body) = request.into_parts();
         refuse_if_declared_too_large(&head.headers)?;
-        let limit = usize::try_from(LARGEST_REQUEST_BYTES).unwrap_or(usize::MAX);
-        let body = reqwest::Body::wrap(Limited::new(body, limit));
+        let body = reqwest::Body::wrap(Limited::new(body, limit()));
+        let mut headers = self.outgoing_headers(&head.headers, tags);
+        if let Some(own_key) = own_key {
+            headers.insert(AUTHORIZATION, own_key.clone());
+        }
         let answer = self
             .client
             .request(head.method, format!("{}{}", self.url, path_and_query(&head.uri)))
-            .headers(self.outgoing_headers(&head.headers, tags))
+            .headers(headers)
             .body(body)
             .send()
             .await;
@@ -99,6 +127,27 @@ impl Gateway {
             Ok(answer) => Ok(into_response(answer)),
             Err(error) if error.is_connect() => Err(self.refusal_while_away(&error).await),
             Err(error) => Err(refusal_of(&error)),
+        }
+    }
+
+    /// Reads what LiteLLM says of itself.
+    pub async fn read(&self, path: &str) -> Result<Bytes, reqwest::Error> {
+        let answer = self.own_request(Method::GET, path).send().await?;
+        answer.error_for_status()?.bytes().await
+    }
+
+    /// Asks LiteLLM for something on the platform's own account.
+    pub async fn ask(&self, path: &str, body: &Value) -> Result<Bytes, reqwest::Error> {
+        let answer = self.own_request(Method::POST, path).json(body).send().await?;
+        answer.error_for_status()?.bytes().await
+    }
+
+    fn own_request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        let request = self.client.request(method, format!("{}{path}", self.url));
+        let request = request.timeout(ANSWERED_WITHIN);
+        match &self.authorization {
+            Some(authorization) => request.header(AUTHORIZATION, authorization),
+            None => request,
         }
     }
 
@@ -149,7 +198,7 @@ impl Gateway {
     }
 }
 
-fn bearer(key: &SecretString) -> Result<HeaderValue, GatewayError> {
+pub(super) fn bearer(key: &SecretString) -> Result<HeaderValue, GatewayError> {
     let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose_secret()))
         .map_err(|_not_a_header| GatewayError::Key)?;
     value.set_sensitive(true);
@@ -171,6 +220,10 @@ fn path_and_query(uri: &Uri) -> String {
     } else {
         format!("{}?{}", uri.path(), kept.join("&"))
     }
+}
+
+fn limit() -> usize {
+    usize::try_from(LARGEST_REQUEST_BYTES).unwrap_or(usize::MAX)
 }
 
 fn refuse_if_declared_too_large(headers: &HeaderMap) -> Result<(), Refusal> {
