@@ -38,9 +38,7 @@ pub async fn open(
     let open = OpenEgress { socket_path: socket.to_string_lossy().into_owned() };
     match ask(broker, ids, sandbox, Action::Open(open)).await? {
         Some(Outcome::Opened(opened)) => Ok(opened.ca_certificate_pem),
-        Some(
-            Outcome::Bound(_) | Outcome::PolicyChecked(_) | Outcome::CredentialValidated(_),
-        )
+        Some(Outcome::Bound(_) | Outcome::PolicyChecked(_) | Outcome::CredentialValidated(_))
         | None => Ok(String::new()),
     }
 }
@@ -53,15 +51,11 @@ pub async fn bind(
     team: TeamId,
     session: SessionId,
 ) -> Result<EgressBound, EgressError> {
-    let bind = BindEgress {
-        team_id: team.uuid().to_string(),
-        session_id: session.uuid().to_string(),
-    };
+    let bind =
+        BindEgress { team_id: team.uuid().to_string(), session_id: session.uuid().to_string() };
     match ask(broker, ids, sandbox, Action::Bind(bind)).await? {
         Some(Outcome::Bound(bound)) => Ok(bound),
-        Some(
-            Outcome::Opened(_) | Outcome::PolicyChecked(_) | Outcome::CredentialValidated(_),
-        )
+        Some(Outcome::Opened(_) | Outcome::PolicyChecked(_) | Outcome::CredentialValidated(_))
         | None => Err(EgressError::Refused("vault-proxy answered something else".to_owned())),
     }
 }

@@ -18,12 +18,9 @@ fn extra_settings(part: Part) -> &'static [&'static str] {
             "ENCRYPTION_KEY",
             "ENCRYPTION_KEY_PREVIOUS",
         ],
-        Part::VaultProxy => &[
-            "LITELLM_GATEWAY_URL",
-            "LITELLM_API_KEY",
-            "ENCRYPTION_KEY",
-            "ENCRYPTION_KEY_PREVIOUS",
-        ],
+        Part::VaultProxy => {
+            &["LITELLM_GATEWAY_URL", "LITELLM_API_KEY", "ENCRYPTION_KEY", "ENCRYPTION_KEY_PREVIOUS"]
+        }
         // Recognises secrets in what it writes.
         Part::SessionService => &["ENCRYPTION_KEY", "ENCRYPTION_KEY_PREVIOUS"],
         Part::SandboxService

@@ -23,7 +23,11 @@ async fn a_sandbox_that_fills_the_disk_is_ended_before_anybody_would_measure_it(
 
     let Action::ReportLoss(loss) = house.next_but_startup(session).await else { panic!("no loss") };
     assert_eq!((loss.reason.as_str(), loss.may_retry), ("disk_full", false));
-    assert!(loss.message.contains("64 MiB") && loss.message.contains("disk_mib"), "{}", loss.message);
+    assert!(
+        loss.message.contains("64 MiB") && loss.message.contains("disk_mib"),
+        "{}",
+        loss.message
+    );
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
     drop(agent);
 }

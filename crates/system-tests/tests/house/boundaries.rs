@@ -8,7 +8,7 @@ use crate::{Scenarios, Shared};
 
 pub(crate) fn add_to(scenarios: &mut Scenarios<'_>) {
     scenarios.add("no_secret_is_found_in_a_sandbox", no_secret_is_found_in_a_sandbox);
-    scenarios.add("a_sandbox_reaches_the_model_and_nothing_else", no_network);
+    scenarios.add("a_sandbox_reaches_the_model_and_nothing_of_the_machine", nothing_of_the_machine);
     scenarios.add("a_sandbox_sees_its_own_files_and_processes_only", own_files_only);
 }
 
@@ -24,7 +24,8 @@ async fn run(client: &Client, command: &str) -> anyhow::Result<String> {
 async fn no_secret_is_found_in_a_sandbox(house: Shared) -> anyhow::Result<()> {
     let house = house.lock().await;
     let client = house.team().await?;
-    let search = "env; cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n'; grep -rhs . /run /etc/environment /home/agent/.config /workspace | head -c 100000";
+    // What is planted to be found, in .config/backup among others, would end the sandbox.
+    let search = "env; cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n'; grep -rhs --exclude-dir=backup . /run /etc/environment /home/agent/.config /workspace | head -c 100000";
     let found = run(&client, search).await?;
     ensure!(found.contains("HOME=/home/agent"), "the search found nothing at all: {found}");
     let names = ["MASTER_KEY", "ENCRYPTION_KEY", "LITELLM_API_KEY", "DATABASE_URL", "AMQP_URL"];
@@ -35,17 +36,22 @@ async fn no_secret_is_found_in_a_sandbox(house: Shared) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn no_network(house: Shared) -> anyhow::Result<()> {
+async fn nothing_of_the_machine(house: Shared) -> anyhow::Result<()> {
     let house = house.lock().await;
     let client = house.team().await?;
     let own_port = house.stack.url().rsplit(':').next().unwrap_or_default().to_owned();
     let probe = format!(
-        "python3 -c 'import urllib.request as u, socket; print(len(u.urlopen(\"http://127.0.0.1:4000/v1/models\").read()) > 0); s = socket.socket(); s.settimeout(2); print(s.connect_ex((\"127.0.0.1\", {own_port}))); s = socket.socket(); s.settimeout(2); print(s.connect_ex((\"1.1.1.1\", 80)))'"
+        "python3 -c 'import urllib.request as u, socket; print(len(u.urlopen(\"http://127.0.0.1:4000/v1/models\").read()) > 0); s = socket.socket(); s.settimeout(2); print(s.connect_ex((\"127.0.0.1\", {own_port})))'"
     );
     let printed = run(&client, &probe).await?;
     let printed: Vec<_> = printed.split_whitespace().collect();
-    // 111: connection refused; 101: network is unreachable.
-    ensure!(printed == ["True", "111", "101"], "{printed:?}");
+    // 111: connection refused.
+    ensure!(printed == ["True", "111"], "{printed:?}");
+    let inward =
+        "curl -s --noproxy '*' http://10.0.0.1/; curl -s --noproxy '*' http://169.254.169.254/";
+    let printed = run(&client, inward).await?;
+    ensure!(printed.contains("internal_hosts"), "{printed}");
+    ensure!(printed.contains("metadata_address"), "{printed}");
     let listed = "python3 -c 'import http.client as h; c = h.HTTPConnection(\"127.0.0.1\", 4000); c.request(\"GET\", \"/key/list\"); print(c.getresponse().status)'";
     let printed = run(&client, listed).await?;
     ensure!(printed.trim() == "403", "{printed}");

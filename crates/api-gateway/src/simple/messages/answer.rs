@@ -83,7 +83,8 @@ async fn halted_for_money(
     let types = moves.map(str::to_owned).to_vec();
     let filter = EventFilter { types, ..EventFilter::default() };
     let last = event::list(connection, team, session, &filter, Order::NewestFirst, 1).await?;
-    let Some(EventBody::SessionStatusIdle { stop_reason }) = last.into_iter().next().map(|e| e.body)
+    let Some(EventBody::SessionStatusIdle { stop_reason }) =
+        last.into_iter().next().map(|e| e.body)
     else {
         return Ok(None);
     };
