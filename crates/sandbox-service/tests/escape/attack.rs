@@ -202,9 +202,25 @@ pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }
 
-/// Whether this machine holds sandboxes to the limit by a cgroup.
-pub fn has_cgroup(machine: &Machine, limit: &str) -> bool {
-    machine.backend.limits().get(limit).unwrap().as_str().unwrap().starts_with("cgroup")
+/// Whether an attack that takes root to be tried is left out, and says so.
+pub fn lacks_root() -> bool {
+    skips(!is_root(), "it takes root to try this")
+}
+
+/// Whether an attack on a limit is left out, and says so, because this machine may make no cgroup for it.
+pub fn lacks_cgroup(machine: &Machine, limit: &str) -> bool {
+    let means = machine.backend.limits();
+    let has_cgroup = means.get(limit).unwrap().as_str().unwrap().starts_with("cgroup");
+    skips(!has_cgroup, "no cgroup can be made here")
+}
+
+/// Tells why a test shows nothing on this machine, if it does not.
+pub fn skips(is_skipped: bool, reason: &str) -> bool {
+    if is_skipped {
+        let test = std::thread::current().name().unwrap_or_default().to_owned();
+        eprintln!("skipped: {test}: {reason}");
+    }
+    is_skipped
 }
 
 /// A file or folder of the sandboxes' user.

@@ -1,7 +1,7 @@
 //! Attacks on the kernel: settings, mounts, namespaces, keys, and the calls that kernels are broken through.
 
 use crate::attack::{
-    FILTER, Missing, NESTING, OWN_USER, USER_NAMESPACE, assert_each_holds, is_root, run_without,
+    FILTER, Missing, NESTING, OWN_USER, USER_NAMESPACE, assert_each_holds, lacks_root, run_without,
 };
 
 const SETTINGS_MOUNT: Missing =
@@ -9,7 +9,7 @@ const SETTINGS_MOUNT: Missing =
 
 #[tokio::test]
 async fn settings_of_the_kernel_cannot_be_written() {
-    if !is_root() {
+    if lacks_root() {
         return;
     }
     // Opened only: what it says must not depend on what is written.
@@ -118,7 +118,7 @@ attempt('foreign', lambda: system_call(0x40000000 + 39))
 /// What only the machine's root may do is refused to a room's root too.
 #[tokio::test]
 async fn the_filter_holds_even_the_root_of_the_machine() {
-    if !is_root() {
+    if lacks_root() {
         return;
     }
     // Arguments that no kernel accepts, so that nothing happens where the call is open: its error is another one then.

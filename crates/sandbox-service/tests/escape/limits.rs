@@ -2,7 +2,7 @@
 
 use platform_core::environment::Resources;
 
-use crate::attack::{Machine, Missing, Outcome, USER, has_cgroup};
+use crate::attack::{Machine, Missing, Outcome, USER, lacks_cgroup};
 
 const PROCESS_GROUP: Missing =
     Missing::in_plan("plan['cgroups'] = [c for c in plan['cgroups'] if '/pids/' not in c]");
@@ -25,7 +25,7 @@ fn number(outcome: &Outcome, word: &str) -> u64 {
 #[tokio::test]
 async fn a_fork_bomb_stays_within_its_sandbox() {
     let machine = Machine::without(&[PROCESS_GROUP, GROUPS]);
-    if !has_cgroup(&machine, "processes") {
+    if lacks_cgroup(&machine, "processes") {
         return;
     }
     let taken = machine.run_with(FORK_BOMB, FEW_PROCESSES).await;
@@ -38,7 +38,7 @@ async fn a_fork_bomb_stays_within_its_sandbox() {
 async fn those_who_are_dead_and_not_buried_count_too() {
     let script = FORK_BOMB.replace("time.sleep(600); ", "");
     let machine = Machine::without(&[PROCESS_GROUP, GROUPS]);
-    if !has_cgroup(&machine, "processes") {
+    if lacks_cgroup(&machine, "processes") {
         return;
     }
     let taken = machine.run_with(&script, FEW_PROCESSES).await;
@@ -61,7 +61,7 @@ async fn a_memory_bomb_ends_its_own_sandbox() {
         "kept = []\nfor _ in range(48): kept.append(b'x' * (4 << 20))\nsay('taken', len(kept) * 4)";
     let little = Resources { memory_mib: 64, ..Resources::default() };
     let machine = Machine::without(&[MEMORY_GROUP, GROUPS]);
-    if !has_cgroup(&machine, "memory") {
+    if lacks_cgroup(&machine, "memory") {
         return;
     }
     let taken = machine.run_with(bomb, little).await;
@@ -78,7 +78,7 @@ async fn a_busy_sandbox_gets_no_more_of_the_processor_than_is_its_own() {
     let group =
         Missing::in_plan("plan['cgroups'] = [c for c in plan['cgroups'] if '/cpu/' not in c]");
     let machine = Machine::without(&[group, GROUPS]);
-    if !has_cgroup(&machine, "cpu") {
+    if lacks_cgroup(&machine, "cpu") {
         return;
     }
     let taken = machine.run_with(script, little).await;
