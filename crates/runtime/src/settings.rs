@@ -3,6 +3,7 @@
 //! A service names the sections it needs and gets them all, or one message for each fault there is.
 
 mod egress;
+mod kubernetes;
 mod name;
 mod reader;
 mod retention;
@@ -13,6 +14,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 pub use egress::{ContainerVariables, EgressSettings};
+pub use kubernetes::{ImagePullPolicy, KubernetesSettings};
 pub use reader::Reader;
 pub use retention::RetentionSettings;
 pub use sections::{

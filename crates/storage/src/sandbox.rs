@@ -11,15 +11,17 @@ mod write;
 pub use leftover::{Workspace, find_states, find_workspaces};
 pub use lock::{SessionLocks, lock_host};
 pub use read::{
-    IdleReady, SandboxIdentity, find, find_by_session_epoch, find_for_update, find_of_team,
-    identity, list, list_living, list_living_ids, list_of_session, longest_idle, next_queued,
-    queue_position,
+    IdleReady, SandboxIdentity, find, find_by_egress_ticket, find_by_session_epoch,
+    find_for_update, find_of_team, identity, list, list_living, list_living_ids, list_of_session,
+    longest_idle, next_queued, queue_position,
 };
 pub use unwanted::{Unwanted, list_unwanted};
 pub use warm::{
     Claim, WarmPool, claim_warm, count_unclaimed, insert_unclaimed, list_unclaimed, list_warm_pools,
 };
-pub use write::{insert_queued, mark_gone, set_detail, set_token_hash, transition};
+pub use write::{
+    insert_queued, mark_gone, set_detail, set_egress_ticket_hash, set_token_hash, transition,
+};
 
 #[cfg(test)]
 mod tests;

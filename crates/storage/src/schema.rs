@@ -166,6 +166,7 @@ diesel::table! {
         created_at -> Timestamptz,
         ready_at -> Nullable<Timestamptz>,
         gone_at -> Nullable<Timestamptz>,
+        egress_ticket_hash -> Nullable<Binary>,
     }
 }
 

@@ -1,6 +1,7 @@
 //! What every sandbox gets from the platform's own environment, and how the way out behaves.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use platform_core::network::HostPattern;
@@ -21,6 +22,8 @@ pub struct EgressSettings {
     pub hosts_file: Option<PathBuf>,
     /// Hosts of further package managers.
     pub package_hosts: Vec<HostPattern>,
+    /// Where sandboxes that have no socket of their own to vault-proxy come to, each with its ticket. `None`: there are none.
+    pub listen: Option<SocketAddr>,
     pub container: ContainerVariables,
 }
 
@@ -38,11 +41,13 @@ impl Section for EgressSettings {
     fn read(reader: &mut Reader) -> Option<Self> {
         let package_hosts = reader.optional("egress.package_hosts").unwrap_or_default();
         let package_hosts = patterns(reader, &package_hosts, "LAP__EGRESS__PACKAGE_HOSTS");
+        let listen = reader.parsed_optional("egress.listen", "an address and a port");
         let container = read_variables(reader);
         Some(Self {
             extra_ca_file: reader.optional("egress.extra_ca_file").map(PathBuf::from),
             hosts_file: reader.optional("egress.hosts_file").map(PathBuf::from),
             package_hosts: package_hosts?,
+            listen: listen?,
             container: container?,
         })
     }

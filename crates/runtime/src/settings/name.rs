@@ -14,7 +14,7 @@ const fn known_as(key: &'static str, well_known: &'static [&'static str]) -> Set
     Setting { key, well_known }
 }
 
-pub(crate) const SETTINGS: [Setting; 34] = [
+pub(crate) const SETTINGS: [Setting; 47] = [
     known_as("database.url", &["DATABASE_URL"]),
     plain("database.pool_size"),
     known_as("broker.url", &["AMQP_URL"]),
@@ -38,6 +38,19 @@ pub(crate) const SETTINGS: [Setting; 34] = [
     plain("egress.extra_ca_file"),
     plain("egress.hosts_file"),
     plain("egress.package_hosts"),
+    plain("egress.listen"),
+    plain("kubernetes.link_listen"),
+    plain("kubernetes.link_url"),
+    plain("kubernetes.egress_address"),
+    plain("kubernetes.link_peer"),
+    plain("kubernetes.egress_peer"),
+    plain("kubernetes.namespace_prefix"),
+    plain("kubernetes.agent_image"),
+    plain("kubernetes.harness_images"),
+    plain("kubernetes.image_pull_policy"),
+    plain("kubernetes.storage_class"),
+    plain("kubernetes.workspace_gib"),
+    plain("kubernetes.runtime_class"),
     plain("snapshots.within_seconds"),
     plain("snapshots.most_files"),
     plain("snapshots.most_mib"),

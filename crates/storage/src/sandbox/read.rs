@@ -60,6 +60,23 @@ pub async fn find_for_update(
         .transpose()
 }
 
+/// Whose ticket to vault-proxy this is the hash of, of whichever team. Nobody's once the sandbox is being ended.
+pub async fn find_by_egress_ticket(
+    connection: &mut Connection,
+    hash: &[u8],
+) -> Result<Option<Sandbox>, StorageError> {
+    let running =
+        [SandboxState::Starting, SandboxState::Warm, SandboxState::Claimed, SandboxState::Ready];
+    SandboxRow::query()
+        .filter(sandboxes::egress_ticket_hash.eq(hash))
+        .filter(sandboxes::state.eq_any(running.map(SandboxState::as_word)))
+        .first(connection)
+        .await
+        .optional()?
+        .map(Sandbox::try_from)
+        .transpose()
+}
+
 pub async fn find_of_team(
     connection: &mut Connection,
     team: TeamId,

@@ -156,3 +156,24 @@ async fn the_longest_idle_sandbox_is_the_first_to_give_back() {
     expected.reverse();
     assert_eq!(longest_idle(&mut connection, HOST, 5).await.unwrap(), expected);
 }
+
+#[tokio::test]
+async fn a_ticket_leads_to_its_sandbox_while_that_runs() {
+    let fixture = Fixture::create().await;
+    let mut connection = fixture.connection().await;
+    let session = fixture.stored_session().await;
+    let sandbox = insert_queued(&mut connection, &fixture.sandbox(&session, 1)).await.unwrap();
+    set_egress_ticket_hash(&mut connection, sandbox.id, b"first").await.unwrap();
+    assert_eq!(find_by_egress_ticket(&mut connection, b"first").await.unwrap(), None, "it waits");
+
+    let (from, starting) = ([SandboxState::Queued], SandboxState::Starting);
+    transition(&mut connection, sandbox.id, &from, starting, at(1)).await.unwrap();
+    let found = find_by_egress_ticket(&mut connection, b"first").await.unwrap();
+    assert_eq!(found.map(|found| found.id), Some(sandbox.id));
+    assert_eq!(find_by_egress_ticket(&mut connection, b"other").await.unwrap(), None);
+
+    set_egress_ticket_hash(&mut connection, sandbox.id, b"second").await.unwrap();
+    assert_eq!(find_by_egress_ticket(&mut connection, b"first").await.unwrap(), None);
+    assert!(mark_gone(&mut connection, sandbox.id, "stopped", at(2)).await.unwrap());
+    assert_eq!(find_by_egress_ticket(&mut connection, b"second").await.unwrap(), None);
+}

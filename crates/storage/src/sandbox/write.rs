@@ -85,6 +85,19 @@ pub async fn set_token_hash(
     if updated == 1 { Ok(()) } else { Err(StorageError::NotFound("sandbox")) }
 }
 
+/// Keeps the hash of what the sandbox will show to vault-proxy. An earlier one is worth nothing from now on.
+pub async fn set_egress_ticket_hash(
+    connection: &mut Connection,
+    sandbox: SandboxId,
+    hash: &[u8],
+) -> Result<(), StorageError> {
+    let updated = diesel::update(sandboxes::table.find(sandbox.uuid()))
+        .set(sandboxes::egress_ticket_hash.eq(hash))
+        .execute(connection)
+        .await?;
+    if updated == 1 { Ok(()) } else { Err(StorageError::NotFound("sandbox")) }
+}
+
 /// Notes that the sandbox has ended and why, and forgets what only a living one needs. Answers false when it was gone before.
 pub async fn mark_gone(
     connection: &mut Connection,
@@ -100,6 +113,7 @@ pub async fn mark_gone(
             sandboxes::exit_reason.eq(reason),
             sandboxes::gone_at.eq(now),
             sandboxes::token_hash.eq(None::<Vec<u8>>),
+            sandboxes::egress_ticket_hash.eq(None::<Vec<u8>>),
             sandboxes::detail.eq(json!({})),
         ))
         .execute(connection)

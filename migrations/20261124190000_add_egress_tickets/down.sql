@@ -1,0 +1,1 @@
+alter table sandboxes drop column egress_ticket_hash;
