@@ -1,10 +1,12 @@
 //! What a client sends into a session.
 
+use std::mem;
+
 use crate::turn::{ActionAnswer, ActionKind};
 
 use super::{
     ClientEvent, Conversation, EventBody, Moment, Outgoing, Refusal, SessionStatus, StopReason,
-    Turn, TurnId, TurnState,
+    Turn, TurnId, TurnState, Unfinished,
 };
 
 /// Where a client's event came to stand.
@@ -18,15 +20,18 @@ pub struct Taken {
 impl Conversation {
     /// Takes a client's events into the log, all or none: a message opens a turn, an interrupt ends the one under way, an answer
     /// lets one that waits for it go on.
+    ///
+    /// `unfinished` is what a lost sandbox left behind, in case the turn is interrupted before the next one is there to end it.
     pub fn send(
         &mut self,
         events: Vec<ClientEvent>,
+        mut unfinished: Unfinished,
         moment: Moment<'_>,
     ) -> Result<Vec<Taken>, Refusal> {
         self.refuse_ended()?;
         let mut taken = Vec::with_capacity(events.len());
         for event in events {
-            let told = self.take_client_event(event, moment)?;
+            let told = self.take_client_event(event, &mut unfinished, moment)?;
             let was_idle = self.session.status == SessionStatus::Idle;
             self.advance(moment);
             if was_idle {
@@ -40,13 +45,14 @@ impl Conversation {
     fn take_client_event(
         &mut self,
         event: ClientEvent,
+        unfinished: &mut Unfinished,
         moment: Moment<'_>,
     ) -> Result<Taken, Refusal> {
         match &event.body {
             EventBody::UserInterrupt {} => {
                 let under_way = self.open_turns.first().map(|turn| turn.id);
                 let number = self.append_as(event.id, under_way, event.body, moment);
-                self.interrupt(moment);
+                self.interrupt(unfinished, moment);
                 Ok(Taken { number, turn: None })
             }
             EventBody::UserToolConfirmation { tool_use_id, result, deny_message } => {
@@ -106,18 +112,18 @@ impl Conversation {
     }
 
     /// Stops the turn under way. One that no sandbox has ends at once; else the sandbox ends it.
-    fn interrupt(&mut self, moment: Moment<'_>) {
+    fn interrupt(&mut self, unfinished: &mut Unfinished, moment: Moment<'_>) {
         let Some(mut turn) = self.open_turns.first().cloned() else {
             return;
         };
-        match self.holder_of(&turn) {
-            Some(sandbox) => {
-                let (epoch, id) = (self.session.epoch, turn.id);
-                turn.interrupt_requested = true;
-                self.note_turn(turn);
-                self.changes.outgoing.push(Outgoing::InterruptTurn { sandbox, epoch, turn: id });
-            }
-            None => self.end_turn(turn.id, StopReason::Interrupted, None, moment),
+        if let Some(sandbox) = self.holder_of(&turn) {
+            let (epoch, id) = (self.session.epoch, turn.id);
+            turn.interrupt_requested = true;
+            self.note_turn(turn);
+            self.changes.outgoing.push(Outgoing::InterruptTurn { sandbox, epoch, turn: id });
+        } else {
+            self.close_unfinished_of_first(mem::take(unfinished), moment);
+            self.end_turn(turn.id, StopReason::Interrupted, None, moment);
         }
     }
 }

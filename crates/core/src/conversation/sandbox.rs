@@ -221,7 +221,13 @@ impl Conversation {
 
     /// `StartTurn` found no link. The turn waits again, and sandbox-service is asked to bring that sandbox's link
     /// back or to say that it is gone.
-    pub fn turn_undeliverable(&mut self, epoch: Epoch, turn: TurnId, moment: Moment<'_>) {
+    pub fn turn_undeliverable(
+        &mut self,
+        epoch: Epoch,
+        turn: TurnId,
+        unfinished: Unfinished,
+        moment: Moment<'_>,
+    ) {
         if self.refuse_stale(epoch).is_err() {
             return;
         }
@@ -232,6 +238,7 @@ impl Conversation {
             return;
         };
         if waiting.interrupt_requested {
+            self.close_unfinished(turn, unfinished, moment);
             self.end_turn(turn, StopReason::Interrupted, None, moment);
             self.advance(moment);
             return;

@@ -102,7 +102,7 @@ fn asked(ids: &Counted) -> (Conversation, usize) {
         body: EventBody::UserMessage { content: vec![ContentBlock::text(text)] },
     });
     let turns = said.len();
-    let sent = conversation.send(said.into(), moment(ids));
+    let sent = conversation.send(said.into(), Unfinished::default(), moment(ids));
     assert!(ready.is_ok() && sent.is_ok_and(|taken| taken.len() == turns));
     (conversation, turns)
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use platform_core::agent::AgentSnapshot;
-use platform_core::conversation::Conversation;
+use platform_core::conversation::{Conversation, Unfinished};
 use platform_core::id::{AgentId, EnvironmentId};
 use platform_core::session::{ClientEvent, Session};
 use platform_messaging::proto::session::{OpenSession, SessionOpened, session_reply::Outcome};
@@ -32,7 +32,7 @@ pub async fn open_session(
     let allowance = team::allowance(connection, scope.team).await?;
     let mut conversation = Conversation::begin(session, scope.moment).of_team(allowance);
     if !initial_events.is_empty() {
-        conversation.send(initial_events, scope.moment)?;
+        conversation.send(initial_events, Unfinished::default(), scope.moment)?;
     }
     let outcome = opened(conversation.session(), true);
     if let Some(aftermath) = stored::store_new(connection, conversation, scope.moment).await? {

@@ -22,7 +22,9 @@ pub async fn report_undeliverable(
     let mut conversation = stored::take_up(connection, scope.team, scope.session).await?;
     match command.action {
         Some(Action::StartTurn(start)) => {
-            conversation.turn_undeliverable(epoch, turn(&start.turn_id)?, moment);
+            let unfinished = unfinished::of(connection, &conversation).await?;
+            let turn = turn(&start.turn_id)?;
+            conversation.turn_undeliverable(epoch, turn, unfinished, moment);
         }
         Some(Action::InterruptTurn(interrupt)) => {
             let unfinished = unfinished::of(connection, &conversation).await?;

@@ -306,7 +306,14 @@ fn definition() -> AgentDefinition {
 }
 
 pub(crate) fn saying(text: &str) -> Action {
-    let body = EventBody::UserMessage { content: vec![ContentBlock::text(text)] };
+    sending(EventBody::UserMessage { content: vec![ContentBlock::text(text)] })
+}
+
+pub(crate) fn interrupting() -> Action {
+    sending(EventBody::UserInterrupt {})
+}
+
+fn sending(body: EventBody) -> Action {
     let events = [ClientEvent { id: EventId::mint(&SystemIds), body }];
     Action::SendEvents(SendEvents { events: serde_json::to_vec(&events).unwrap() })
 }

@@ -15,7 +15,7 @@ use platform_storage::{outbox, session, turn};
 use session_service::commands::carry_out;
 use uuid::Uuid;
 
-use crate::house::{House, hold_links, journal, saying, started_turn};
+use crate::house::{House, hold_links, interrupting, journal, saying, started_turn};
 
 #[tokio::test]
 async fn opening_a_session_asks_for_a_sandbox() {
@@ -215,4 +215,26 @@ async fn what_cannot_be_published_stays_in_the_outbox() {
     let left = outbox::take_unsent(&mut connection, later, 10).await.unwrap();
     assert_eq!(left.len(), 1);
     assert_eq!(left[0].exchange, "sandbox.commands");
+}
+
+#[tokio::test]
+async fn a_turn_interrupted_while_its_sandbox_is_replaced_leaves_no_call_without_a_result() {
+    let mut house = House::build().await;
+    let mut at_work = house.at_work().await;
+    let (name, input) = ("bash".to_owned(), serde_json::Map::new());
+    let call = EventBody::AgentToolUse { name, input, evaluated_permission: None };
+    let call = house.act(&mut at_work, call).await;
+    house.lose(&at_work).await;
+    house.ask(at_work.session, interrupting()).await;
+
+    let log = house.log(at_work.session).await;
+    let after = log.iter().skip_while(|event| event.id != call).skip(1);
+    let after: Vec<_> = after.map(|event| event.body.type_name()).collect();
+    let expected = [
+        "session.status_rescheduled",
+        "user.interrupt",
+        "agent.tool_result",
+        "session.status_idle",
+    ];
+    assert_eq!(after, expected);
 }

@@ -88,19 +88,21 @@ impl FakeSessionService {
             return refused("not_found", "session_not_found", "there is no such session");
         };
         let outcome = match action {
-            Action::SendEvents(send) => match conversation.send(json(&send.events), moment) {
-                Ok(taken) => Outcome::Appended(EventsAppended {
-                    numbers: taken.iter().map(|taken| taken.number).collect(),
-                    turn_ids: taken
-                        .iter()
-                        .map(|taken| taken.turn.map_or_else(String::new, bare))
-                        .collect(),
-                }),
-                Err(refusal) => {
-                    let kind = refusal.kind().as_word();
-                    return refused(kind, refusal.code(), &refusal.to_string());
+            Action::SendEvents(send) => {
+                match conversation.send(json(&send.events), Unfinished::default(), moment) {
+                    Ok(taken) => Outcome::Appended(EventsAppended {
+                        numbers: taken.iter().map(|taken| taken.number).collect(),
+                        turn_ids: taken
+                            .iter()
+                            .map(|taken| taken.turn.map_or_else(String::new, bare))
+                            .collect(),
+                    }),
+                    Err(refusal) => {
+                        let kind = refusal.kind().as_word();
+                        return refused(kind, refusal.code(), &refusal.to_string());
+                    }
                 }
-            },
+            }
             Action::Update(update) => {
                 if let Err(refusal) = conversation.update(json(&update.patch), moment) {
                     let kind = refusal.kind().as_word();
@@ -161,7 +163,7 @@ impl FakeSessionService {
             ..Session::new(id, team, agent, environment, moment.now)
         };
         let mut conversation = Conversation::begin(session, moment);
-        conversation.send(json(&open.initial_events), moment).unwrap();
+        conversation.send(json(&open.initial_events), Unfinished::default(), moment).unwrap();
         assert!(session::insert(&mut connection, conversation.session()).await.unwrap());
         Settled { announced: self.store(conversation).await, ..opened(id, true) }
     }

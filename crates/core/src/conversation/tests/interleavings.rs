@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::scene::Scene;
+use super::scene::{Scene, is_call, result_of};
 use crate::conversation::*;
 use crate::journal::Entry;
 use crate::session::ContentBlock;
@@ -24,6 +24,8 @@ enum Happening {
     InterruptUndeliverable,
     AnswerUndeliverable,
     Release,
+    Call,
+    Return,
     Ask,
     CallClient,
     Answer { deny: bool },
@@ -47,6 +49,8 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => Just(Happening::InterruptUndeliverable),
         1 => Just(Happening::AnswerUndeliverable),
         1 => Just(Happening::Release),
+        2 => Just(Happening::Call),
+        1 => Just(Happening::Return),
         2 => Just(Happening::Ask),
         1 => Just(Happening::CallClient),
         3 => any::<bool>().prop_map(|deny| Happening::Answer { deny }),
@@ -74,6 +78,8 @@ impl Scene {
                 | Happening::Speak
                 | Happening::End
                 | Happening::RepeatBatch
+                | Happening::Call
+                | Happening::Return
                 | Happening::Ask
                 | Happening::CallClient
                 | Happening::Resume
@@ -97,8 +103,7 @@ impl Scene {
                 self.report(Entry::Event { turn_id, id, body });
             }
             (Happening::End, Some(turn_id)) => {
-                let stop_reason = StopReason::EndTurn;
-                self.report(Entry::TurnEnded { turn_id, stop_reason, message: None });
+                self.come_to_an_end(turn_id);
             }
             (Happening::RepeatBatch, Some(turn_id)) if self.journal > 0 => {
                 let number = self.journal;
@@ -118,14 +123,15 @@ impl Scene {
             }
             (Happening::Lose { may_retry }, _) => self.lose(*may_retry),
             (Happening::Undeliverable, Some(turn)) => {
+                let unfinished = self.unfinished();
                 self.act(|conversation, moment| {
-                    conversation.turn_undeliverable(epoch, turn, moment);
+                    conversation.turn_undeliverable(epoch, turn, unfinished, moment);
                 });
             }
             (Happening::InterruptUndeliverable, Some(turn)) => {
-                let nothing = Unfinished::default();
+                let unfinished = self.unfinished();
                 self.act(|conversation, moment| {
-                    conversation.interrupt_undeliverable(epoch, turn, nothing, moment);
+                    conversation.interrupt_undeliverable(epoch, turn, unfinished, moment);
                 });
             }
             (Happening::AnswerUndeliverable, Some(turn)) => {
@@ -133,6 +139,17 @@ impl Scene {
             }
             (Happening::Release, _) if self.session.sandbox_id.is_some() => {
                 let _busy = self.release();
+            }
+            (Happening::Call, Some(_)) => {
+                self.call_freely();
+            }
+            (Happening::Return, Some(turn_id)) => {
+                let actions = &self.open_turns[0].actions;
+                let waits = |call: &EventId| actions.iter().any(|one| one.event_id == *call);
+                let running = self.unfinished().calls.into_iter().find(|call| !waits(call));
+                if let Some(call) = running {
+                    self.give_result(turn_id, call);
+                }
             }
             (Happening::Ask, Some(_)) => {
                 self.ask();
@@ -157,11 +174,7 @@ impl Scene {
             }
             (Happening::GiveUpCall, Some(turn_id)) => {
                 let Some(action) = self.open_turns[0].actions.first().cloned() else { return };
-                let id = EventId::mint(&self.ids);
-                let tool_use_id = action.event_id;
-                let body =
-                    EventBody::AgentToolResult { tool_use_id, content: Vec::new(), is_error: true };
-                self.report(Entry::Event { turn_id: Some(turn_id), id, body });
+                self.give_result(turn_id, action.event_id);
             }
             (Happening::UpdateTools, None) => {
                 let (name, description) = (format!("tool-{}", self.log.len()), String::new());
@@ -179,6 +192,8 @@ impl Scene {
                 | Happening::InterruptUndeliverable
                 | Happening::AnswerUndeliverable
                 | Happening::Release
+                | Happening::Call
+                | Happening::Return
                 | Happening::Ask
                 | Happening::CallClient
                 | Happening::Answer { .. }
@@ -188,6 +203,14 @@ impl Scene {
                 _,
             ) => {}
         }
+    }
+
+    /// As sandbox-agent does, which leaves no call of its own open.
+    fn come_to_an_end(&mut self, turn: TurnId) {
+        for call in self.unfinished().calls {
+            self.give_result(turn, call);
+        }
+        self.end(turn);
     }
 
     fn check(&self) {
@@ -209,6 +232,12 @@ impl Scene {
         let distinct: std::collections::BTreeSet<_> = results.iter().collect();
         assert_eq!(distinct.len(), results.len(), "a call has one result");
         assert!(asked.iter().all(|call| !results.contains(call)), "what waits has no result");
+        let is_open =
+            |turn: Option<TurnId>| self.open_turns.iter().any(|open| Some(open.id) == turn);
+        for call in self.log.iter().filter(|event| is_call(&event.body) && !is_open(event.turn_id))
+        {
+            assert!(results.contains(&call.id), "a call has its result when its turn ends");
+        }
         assert_eq!(is_idle, self.session.idle_since.is_some());
         let handed_out = self.open_turns.iter().skip(1).all(|turn| turn.state == TurnState::Queued);
         assert!(handed_out, "one turn at a time");
@@ -216,15 +245,6 @@ impl Scene {
             let startup = self.session.startup.as_ref().unwrap();
             assert!(startup.is_under_way(), "work that waits has a sandbox on its way");
         }
-    }
-}
-
-/// The call whose result it is.
-fn result_of(body: &EventBody) -> Option<EventId> {
-    if let EventBody::AgentToolResult { tool_use_id, .. } = body {
-        Some(*tool_use_id)
-    } else {
-        None
     }
 }
 
@@ -246,7 +266,7 @@ proptest! {
             if let Some(turn) = scene.open_turns.first().map(|turn| turn.id) {
                 scene.get_ready();
                 scene.report(Entry::TurnStarted { turn_id: turn });
-                scene.report(Entry::TurnEnded { turn_id: turn, stop_reason: StopReason::EndTurn, message: None });
+                scene.come_to_an_end(turn);
             }
         }
         scene.check();

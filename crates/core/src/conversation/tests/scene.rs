@@ -93,7 +93,19 @@ impl Scene {
     }
 
     pub(super) fn get_ready(&mut self) {
-        self.get_ready_with(Unfinished::default());
+        self.get_ready_with(self.unfinished());
+    }
+
+    /// What the log has open of the turn under way, as a service reads it.
+    pub(super) fn unfinished(&self) -> Unfinished {
+        let Some(turn) = self.open_turns.first().map(|turn| turn.id) else {
+            return Unfinished::default();
+        };
+        let of_turn = || self.log.iter().filter(|event| event.turn_id == Some(turn));
+        let has_result =
+            |call: EventId| of_turn().any(|event| result_of(&event.body) == Some(call));
+        let calls = of_turn().filter(|event| is_call(&event.body)).map(|event| event.id);
+        Unfinished { calls: calls.filter(|call| !has_result(*call)).collect(), span: None }
     }
 
     /// `unfinished` is what the log has open by then.
@@ -112,18 +124,21 @@ impl Scene {
             .unwrap();
     }
 
+    pub(super) fn send(&mut self, event: ClientEvent) -> Result<Vec<Taken>, Refusal> {
+        let unfinished = self.unfinished();
+        self.act(|conversation, moment| conversation.send(vec![event], unfinished, moment))
+    }
+
     pub(super) fn say(&mut self, text: &str) {
         let body = EventBody::UserMessage { content: vec![ContentBlock::text(text)] };
         let id = EventId::mint(&self.ids);
-        self.act(|conversation, moment| conversation.send(vec![ClientEvent { id, body }], moment))
-            .unwrap();
+        self.send(ClientEvent { id, body }).unwrap();
     }
 
     pub(super) fn interrupt(&mut self) {
         let id = EventId::mint(&self.ids);
         let body = EventBody::UserInterrupt {};
-        self.act(|conversation, moment| conversation.send(vec![ClientEvent { id, body }], moment))
-            .unwrap();
+        self.send(ClientEvent { id, body }).unwrap();
     }
 
     pub(super) fn report(&mut self, entry: Entry) {
@@ -134,7 +149,7 @@ impl Scene {
     }
 
     pub(super) fn lose(&mut self, may_retry: bool) {
-        self.lose_with(may_retry, Unfinished::default());
+        self.lose_with(may_retry, self.unfinished());
     }
 
     pub(super) fn lose_with(&mut self, may_retry: bool, unfinished: Unfinished) {
@@ -151,6 +166,19 @@ impl Scene {
     pub(super) fn release(&mut self) -> Result<(), Refusal> {
         let (epoch, sandbox) = (self.session.epoch, self.session.sandbox_id.unwrap());
         self.act(|conversation, moment| conversation.release_sandbox(epoch, sandbox, moment))
+    }
+
+    /// The agent makes a call that needs nobody's leave.
+    pub(super) fn call_freely(&mut self) -> EventId {
+        let (name, input) = ("bash".to_owned(), serde_json::Map::new());
+        self.call(EventBody::AgentToolUse { name, input, evaluated_permission: None })
+    }
+
+    pub(super) fn give_result(&mut self, turn: TurnId, call: EventId) {
+        let id = EventId::mint(&self.ids);
+        let (tool_use_id, content) = (call, Vec::new());
+        let body = EventBody::AgentToolResult { tool_use_id, content, is_error: false };
+        self.report(Entry::Event { turn_id: Some(turn), id, body });
     }
 
     /// The agent makes a call that somebody has to allow first.
@@ -183,7 +211,7 @@ impl Scene {
             deny_message: None,
         };
         let id = EventId::mint(&self.ids);
-        self.act(|conversation, moment| conversation.send(vec![ClientEvent { id, body }], moment))
+        self.send(ClientEvent { id, body })
     }
 
     pub(super) fn answer_client_call(&mut self, call: EventId) -> Result<Vec<Taken>, Refusal> {
@@ -191,7 +219,7 @@ impl Scene {
         let body =
             EventBody::UserCustomToolResult { custom_tool_use_id: call, content, is_error: false };
         let id = EventId::mint(&self.ids);
-        self.act(|conversation, moment| conversation.send(vec![ClientEvent { id, body }], moment))
+        self.send(ClientEvent { id, body })
     }
 
     /// How often an answer to the call was sent to a sandbox.
@@ -231,6 +259,20 @@ impl Scene {
     pub(super) fn starts_of(&self, turn: TurnId) -> usize {
         let is_start = |outgoing: &&Outgoing| matches!(outgoing, Outgoing::StartTurn { turn: started, .. } if started.id == turn);
         self.sent.iter().filter(is_start).count()
+    }
+}
+
+/// A client's own tool has its result in an event of the client.
+pub(super) fn is_call(body: &EventBody) -> bool {
+    matches!(body, EventBody::AgentToolUse { .. })
+}
+
+/// The call whose result it is.
+pub(super) fn result_of(body: &EventBody) -> Option<EventId> {
+    if let EventBody::AgentToolResult { tool_use_id, .. } = body {
+        Some(*tool_use_id)
+    } else {
+        None
     }
 }
 

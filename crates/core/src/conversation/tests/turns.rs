@@ -142,6 +142,18 @@ fn what_a_lost_sandbox_had_begun_is_ended_with_the_turn_when_no_other_takes_it_u
 }
 
 #[test]
+fn what_a_lost_sandbox_had_begun_is_ended_with_the_turn_that_is_interrupted_before_the_next_is_there()
+ {
+    let mut scene = Scene::ready();
+    scene.started("one");
+    scene.call_freely();
+    scene.lose(true);
+    scene.interrupt();
+    let kinds = scene.types();
+    assert_eq!(kinds[4..], ["user.interrupt", "agent.tool_result", "session.status_idle"]);
+}
+
+#[test]
 fn the_end_of_a_lost_sandboxs_journal_is_told_by_its_successor() {
     let mut scene = Scene::ready();
     let turn_id = scene.started("one");
@@ -212,7 +224,10 @@ fn a_turn_that_reached_nobody_waits_for_the_same_sandbox() {
     let mut scene = Scene::ready();
     scene.say("one");
     let (turn, epoch) = (scene.current_turn(), scene.session.epoch);
-    scene.act(|conversation, moment| conversation.turn_undeliverable(epoch, turn, moment));
+    let nothing = Unfinished::default();
+    scene.act(|conversation, moment| {
+        conversation.turn_undeliverable(epoch, turn, nothing, moment);
+    });
     assert_eq!(scene.sent.last(), Some(&Outgoing::ProvisionSandbox { epoch }));
     scene.get_ready();
     assert_eq!(scene.starts_of(turn), 2);
@@ -252,9 +267,7 @@ fn an_archived_session_takes_nothing_more() {
     scene.say("one");
     scene.act(|conversation, moment| conversation.archive(Unfinished::default(), moment));
     let id = EventId::mint(&scene.ids);
-    let body = EventBody::UserInterrupt {};
-    let refused =
-        scene.act(|conversation, moment| conversation.send(vec![ClientEvent { id, body }], moment));
+    let refused = scene.send(ClientEvent { id, body: EventBody::UserInterrupt {} });
     assert_eq!(refused, Err(Refusal::Archived));
     assert_eq!(scene.types().last(), Some(&"session.status_terminated"));
 }
