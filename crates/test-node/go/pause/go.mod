@@ -1,0 +1,3 @@
+module local/test-node/pause
+
+go 1.24.0
