@@ -33,6 +33,7 @@ mod fixture;
 pub mod migrations;
 mod page;
 mod pool;
+mod prepared;
 mod schema;
 
 pub use diesel_async::AsyncPgConnection as Connection;

@@ -7,6 +7,7 @@ use platform_core::id::{SessionId, TeamId, TurnId};
 use platform_core::session::Event;
 
 use super::row::EventRow;
+use crate::prepared::{FEW_ROWS, Prepared};
 use crate::schema::events;
 use crate::{Connection, StorageError};
 
@@ -28,7 +29,13 @@ pub async fn append(
             .iter()
             .map(|event| EventRow::new(team, session, event, at))
             .collect::<Result<Vec<_>, _>>()?;
-        diesel::insert_into(events::table).values(rows).execute(&mut connection).await?;
+        let is_usual = rows.len() <= FEW_ROWS;
+        let insert = diesel::insert_into(events::table).values(rows);
+        if is_usual {
+            Prepared(insert).execute(&mut connection).await?;
+        } else {
+            insert.execute(&mut connection).await?;
+        }
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
 use super::row::OutboxMessage;
+use crate::prepared::{FEW_ROWS, Prepared};
 use crate::schema::outbox;
 use crate::{Connection, StorageError};
 
@@ -16,7 +17,12 @@ pub async fn put(
     if messages.is_empty() {
         return Ok(());
     }
-    diesel::insert_into(outbox::table).values(messages).execute(connection).await?;
+    let insert = diesel::insert_into(outbox::table).values(messages);
+    if messages.len() <= FEW_ROWS {
+        Prepared(insert).execute(connection).await?;
+    } else {
+        insert.execute(connection).await?;
+    }
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use platform_core::id::{SessionId, TeamId};
 use platform_core::session::Session;
 
 use super::row::{DescriptionColumns, SessionRow, StateColumns};
+use crate::prepared::Prepared;
 use crate::schema::sessions;
 use crate::{Connection, StorageError};
 
@@ -38,12 +39,11 @@ pub async fn update_state(
     mut connection: &Connection,
     session: &Session,
 ) -> Result<(), StorageError> {
-    let updated = diesel::update(sessions::table)
+    let update = diesel::update(sessions::table)
         .filter(sessions::team_id.eq(session.team_id.uuid()))
         .filter(sessions::id.eq(session.id.uuid()))
-        .set(StateColumns::try_from(session)?)
-        .execute(&mut connection)
-        .await?;
+        .set(StateColumns::try_from(session)?);
+    let updated = Prepared(update).execute(&mut connection).await?;
     if updated == 1 { Ok(()) } else { Err(StorageError::NotFound("session")) }
 }
 

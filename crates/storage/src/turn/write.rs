@@ -7,6 +7,7 @@ use platform_core::id::{SessionId, TeamId};
 use platform_core::turn::Turn;
 
 use super::row::TurnRow;
+use crate::prepared::{FEW_ROWS, Prepared};
 use crate::schema::turns;
 use crate::{Connection, StorageError};
 
@@ -24,11 +25,9 @@ pub async fn save<'turns>(
     if rows.is_empty() {
         return Ok(());
     }
-    diesel::insert_into(turns::table)
-        .values(rows)
-        .on_conflict(turns::id)
-        .do_update()
-        .set((
+    let is_usual = rows.len() <= FEW_ROWS;
+    let save =
+        diesel::insert_into(turns::table).values(rows).on_conflict(turns::id).do_update().set((
             turns::state.eq(excluded(turns::state)),
             turns::epoch.eq(excluded(turns::epoch)),
             turns::attempts.eq(excluded(turns::attempts)),
@@ -37,8 +36,11 @@ pub async fn save<'turns>(
             turns::ended_at.eq(excluded(turns::ended_at)),
             turns::interrupt_requested.eq(excluded(turns::interrupt_requested)),
             turns::actions.eq(excluded(turns::actions)),
-        ))
-        .execute(&mut connection)
-        .await?;
+        ));
+    if is_usual {
+        Prepared(save).execute(&mut connection).await?;
+    } else {
+        save.execute(&mut connection).await?;
+    }
     Ok(())
 }
