@@ -12,7 +12,7 @@ use api_gateway::harnesses::Harnesses;
 use api_gateway::models::Models;
 use api_gateway::open_files;
 use api_gateway::platform::Platform;
-use api_gateway::sealer::{self, Sealer};
+use api_gateway::sealer::Sealer;
 use api_gateway::server;
 use api_gateway::stream::Hub;
 use platform_core::clock::{Clock, IdSource};
@@ -24,7 +24,7 @@ use platform_runtime::settings::{
     SandboxSettings,
 };
 use platform_sealing::EncryptionKeys;
-use platform_storage::Database;
+use platform_storage::{Database, secret};
 use secrecy::ExposeSecret;
 
 const SERVICE: &str = "api-gateway";
@@ -43,7 +43,7 @@ async fn start(context: Context<Settings>) -> anyhow::Result<()> {
     open_files::raise_limit();
     let encryption = EncryptionKeys::new(&encryption.key, &encryption.previous)?;
     let database = Database::connect(database.url.expose_secret(), database.pool_size)?;
-    sealer::check_keys(&encryption, &database).await?;
+    secret::check_keys(&database, &encryption.ids(), SystemClock.now()).await?;
     let broker = Broker::connect(&broker.url, SERVICE).await?;
     broker.declare_topology().await?;
     let harnesses = Harnesses::load(&sandbox.harness_dir)

@@ -1,23 +1,17 @@
 //! Values on their way into the database: sealed here, opened by vault-proxy alone.
 
-use std::time::Duration;
-
 use chrono::{DateTime, Utc};
-use platform_core::failure::{Failure, FailureKind};
+use platform_core::failure::FailureKind;
 use platform_core::id::{SecretId, TeamId};
 use platform_core::secret_text::NewSecret;
 use platform_core::variable::{ChangedVariables, Variables, VariablesDraft};
 use platform_sealing::{Binding, EncryptionKeys, Fingerprint};
 use platform_storage::secret::{self, StoredFingerprint, StoredSecret};
-use platform_storage::{Connection, Database, StorageError};
-use tracing::warn;
+use platform_storage::{Connection, StorageError};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::problem::Problem;
-
-/// How often a database that is away is asked again at the start.
-const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// Seals the values of requests.
 pub struct Sealer {
@@ -87,6 +81,7 @@ impl Sealer {
             })?;
         Ok(StoredSecret {
             id: new.id,
+            sealed_as: new.id,
             team_id: team,
             owner_id,
             name: new.name.clone(),
@@ -117,54 +112,4 @@ pub async fn write(
         secret::delete_many(connection, team, replaced).await?;
     }
     Ok(())
-}
-
-/// Secrets were sealed under a key that is not here.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "ENCRYPTION_KEY is not the key under which {secrets} stored secrets are sealed ({keys}); \
-    set the one they are sealed under, or put it into ENCRYPTION_KEY_PREVIOUS and run `vault-proxy rotate-keys`"
-)]
-pub struct UnknownKeys {
-    secrets: i64,
-    keys: String,
-}
-
-/// Why the keys could not be checked or cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum CheckKeysError {
-    #[error(transparent)]
-    Unknown(#[from] UnknownKeys),
-    #[error("the stored secrets cannot be looked at")]
-    Storage(#[from] StorageError),
-}
-
-/// Refuses keys with which stored secrets cannot be opened: with a wrong one, new secrets would be lost to whoever has the right one.
-///
-/// Waits for a database that is away.
-pub async fn check_keys(keys: &EncryptionKeys, database: &Database) -> Result<(), CheckKeysError> {
-    let known: Vec<String> = keys.all().map(|key| key.id().as_str().to_owned()).collect();
-    let unknown = loop {
-        match unknown_keys(database, &known).await {
-            Err(failure) if failure.is_transient() => {
-                warn!(%failure, "the stored secrets cannot be looked at yet");
-                tokio::time::sleep(ASK_AGAIN_AFTER).await;
-            }
-            looked => break looked?,
-        }
-    };
-    if unknown.is_empty() {
-        return Ok(());
-    }
-    let secrets = unknown.iter().map(|(_, count)| count).sum();
-    let keys: Vec<String> = unknown.into_iter().map(|(key, _)| format!("key {key}")).collect();
-    Err(UnknownKeys { secrets, keys: keys.join(", ") }.into())
-}
-
-async fn unknown_keys(
-    database: &Database,
-    known: &[String],
-) -> Result<Vec<(String, i64)>, StorageError> {
-    let mut connection = database.connection().await?;
-    secret::unknown_keys(&mut connection, known).await
 }

@@ -99,6 +99,11 @@ impl EncryptionKeys {
         std::iter::once(&self.current).chain(&self.previous)
     }
 
+    /// The current one's first.
+    pub fn ids(&self) -> Vec<String> {
+        self.all().map(|key| key.id().to_string()).collect()
+    }
+
     pub fn find(&self, id: &KeyId) -> Option<&EncryptionKey> {
         self.all().find(|key| key.id() == id)
     }

@@ -4,10 +4,12 @@
 
 mod fingerprint;
 mod key;
+mod mark;
 mod seal;
 mod stand_in;
 
 pub use fingerprint::{Fingerprint, Redacted, Redactor};
 pub use key::{EncryptionKey, EncryptionKeys, KeyId, WeakKey};
+pub use mark::Marks;
 pub use seal::{Binding, OpenError, SealError, Sealed};
 pub use stand_in::{HoneyValue, honey_values};

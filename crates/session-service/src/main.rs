@@ -9,7 +9,7 @@ use platform_runtime::clock::{SystemClock, SystemIds};
 use platform_runtime::lifecycle;
 use platform_runtime::settings::{BrokerSettings, DatabaseSettings, EncryptionSettings};
 use platform_sealing::EncryptionKeys;
-use platform_storage::Database;
+use platform_storage::{Database, secret};
 use secrecy::ExposeSecret;
 use session_service::commands;
 use tokio_util::task::TaskTracker;
@@ -41,6 +41,7 @@ async fn start(
     };
     add_checks(&service, database, broker.clone());
     service.serve_health()?;
+    secret::check_keys(&context.database, &context.keys.ids(), context.clock.now()).await?;
     let concurrency = service.settings.0.pool_size.max(1);
     let shutdown = service.shutdown.token();
     service.tasks.spawn("session commands", async move {

@@ -4,7 +4,7 @@ use futures::try_join;
 use platform_core::conversation::{Changes, Conversation, Fork, Moment};
 use platform_core::id::{SessionId, TeamId};
 use platform_core::session::{EventBody, Session};
-use platform_storage::{Connection, event, outbox, session, team, turn};
+use platform_storage::{Connection, event, outbox, secret, session, team, turn};
 
 use crate::aftermath::Aftermath;
 use crate::failure::CommandError;
@@ -80,6 +80,7 @@ pub async fn store_fork(
     }
     let (team, through) = (session.team_id, origin.at_event);
     event::copy(connection, team, origin.session_id, through, session.id, &fork.turns).await?;
+    secret::copy_many(connection, team, &fork.secrets, session.id.uuid(), moment.now).await?;
     append(connection, &session, &changes, moment).await?;
     send(connection, &session, changes, moment).await.map(Some)
 }

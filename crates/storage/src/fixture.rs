@@ -217,8 +217,10 @@ pub(crate) fn new_credential(vault: &Vault, second: i64) -> Credential {
 }
 
 pub(crate) fn new_secret(team: TeamId, owner_id: Uuid) -> StoredSecret {
+    let id = new_id();
     StoredSecret {
-        id: new_id(),
+        id,
+        sealed_as: id,
         team_id: team,
         owner_id,
         name: "DEPLOY_TOKEN".to_owned(),

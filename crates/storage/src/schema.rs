@@ -182,6 +182,7 @@ diesel::table! {
         fingerprint_head -> Nullable<BigInt>,
         fingerprint_digest -> Nullable<Binary>,
         created_at -> Timestamptz,
+        sealed_as -> Nullable<Uuid>,
     }
 }
 

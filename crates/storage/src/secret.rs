@@ -1,5 +1,6 @@
 //! Sealed values, and by what they are recognised in text. Nothing here can open them.
 
+mod check;
 mod orphan;
 mod read;
 mod row;
@@ -9,9 +10,10 @@ use chrono::{DateTime, Utc};
 use platform_core::id::{SecretId, TeamId};
 use uuid::Uuid;
 
+pub use check::{WrongKey, check_keys};
 pub use orphan::forget_orphans;
 pub use read::{find_many, fingerprints, note_key, sealed_under_other_keys, unknown_keys};
-pub use write::{delete_many, delete_of, insert, keep_platform_fingerprints, reseal};
+pub use write::{copy_many, delete_many, delete_of, insert, keep_platform_fingerprints, reseal};
 
 /// A stored secret.
 #[derive(Clone, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub struct StoredSecret {
     pub name: String,
     /// Nonce, ciphertext and tag, as `platform-sealing` makes them.
     pub sealed: Vec<u8>,
+    /// For which id it was sealed: its own, or that of the secret that it was copied from.
+    pub sealed_as: SecretId,
     pub key_id: String,
     /// `None`: too short to be recognised.
     pub fingerprint: Option<StoredFingerprint>,

@@ -260,7 +260,7 @@ async fn a_gateway_with_another_key_does_not_start() {
     let first = team.post_once(&path, "k", json!({"auth": variable()})).await;
     team.post(&path, json!({"auth": bearer()})).await.ok();
     let said = gateway.refused_process(other).await;
-    let sentence = "ENCRYPTION_KEY is not the key under which 2 stored secrets are sealed";
+    let sentence = "ENCRYPTION_KEY is not the key of this database: 2 secrets lie under key ";
     assert!(said.contains(sentence), "{said}");
     assert!(!said.contains(other), "{said}");
     let said = gateway.refused_process("short").await;

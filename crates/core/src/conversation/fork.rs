@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::id::{SessionId, TurnId};
+use crate::id::{SecretId, SessionId, TurnId};
 use crate::sandbox::Epoch;
 use crate::session::{ForkedFrom, Session, Usage};
 use crate::variable::{Variable, Variables};
@@ -38,13 +38,27 @@ pub struct Fork {
     pub conversation: Conversation,
     /// The turns of the events to copy: what they are called there, and here.
     pub turns: Vec<(TurnId, TurnId)>,
+    /// The secrets to copy, in the same way.
+    pub secrets: Vec<(SecretId, SecretId)>,
 }
 
-/// Secrets belong to the session that they were given to, and go with it.
-fn plain_variables(source: &Session) -> Variables {
+/// The fork's variables, and which secrets have to be copied for them: those of a session go with it, and its fork outlives it.
+fn copied_variables(
+    source: &Session,
+    moment: Moment<'_>,
+) -> (Variables, Vec<(SecretId, SecretId)>) {
     let mut variables = source.environment_variables.clone();
-    variables.retain(|_, variable| matches!(variable, Variable::Plain { .. }));
-    variables
+    let mut copies = Vec::new();
+    for variable in variables.values_mut() {
+        match variable {
+            Variable::Plain { .. } => {}
+            Variable::Secret { secret_id, .. } => {
+                let copy = SecretId::mint(moment.ids);
+                copies.push((std::mem::replace(secret_id, copy), copy));
+            }
+        }
+    }
+    (variables, copies)
 }
 
 impl Conversation {
@@ -62,6 +76,7 @@ impl Conversation {
         moment: Moment<'_>,
     ) -> Fork {
         let turn_id = files_of(&turns, point);
+        let (environment_variables, secrets) = copied_variables(source, moment);
         let session = Session {
             id,
             context: description.context,
@@ -76,7 +91,7 @@ impl Conversation {
             journal_through: 0,
             former_journal: None,
             usage: Usage::default(),
-            environment_variables: plain_variables(source),
+            environment_variables,
             forked_from: Some(ForkedFrom {
                 session_id: source.id,
                 at_event: point.at_event,
@@ -96,7 +111,7 @@ impl Conversation {
             conversation.take_over(turn, copied, point, moment);
         }
         conversation.provision(1, moment);
-        Fork { conversation, turns: renamed }
+        Fork { conversation, turns: renamed, secrets }
     }
 
     fn take_over(&mut self, turn: Turn, id: TurnId, point: &ForkPoint, moment: Moment<'_>) {

@@ -43,7 +43,7 @@ pub(crate) struct House {
     environment: EnvironmentId,
     sandbox_commands: mpsc::UnboundedReceiver<SandboxCommand>,
     pub(crate) server: TestDatabase,
-    _broker: TestBroker,
+    broker: TestBroker,
     end: CancellationToken,
 }
 
@@ -95,7 +95,7 @@ impl House {
             environment,
             sandbox_commands,
             server: test_database,
-            _broker: test_broker,
+            broker: test_broker,
             end,
         }
     }
@@ -123,6 +123,10 @@ impl House {
                 panic!("no answer but {other:?}")
             }
         }
+    }
+
+    pub(crate) fn broker_url(&self) -> &str {
+        self.broker.url()
     }
 
     pub(crate) fn opening(&self, context: Option<&str>) -> Action {

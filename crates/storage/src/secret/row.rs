@@ -23,6 +23,7 @@ pub(super) struct SecretRow {
     fingerprint_head: Option<i64>,
     fingerprint_digest: Option<Vec<u8>>,
     created_at: DateTime<Utc>,
+    sealed_as: Option<Uuid>,
 }
 
 impl From<&StoredSecret> for SecretRow {
@@ -39,6 +40,7 @@ impl From<&StoredSecret> for SecretRow {
             fingerprint_head: print.map(|print| print.head),
             fingerprint_digest: print.map(|print| print.digest.clone()),
             created_at: secret.created_at,
+            sealed_as: (secret.sealed_as != secret.id).then(|| secret.sealed_as.uuid()),
         }
     }
 }
@@ -61,6 +63,7 @@ impl TryFrom<SecretRow> for StoredSecret {
                 row.fingerprint_digest,
             ),
             created_at: row.created_at,
+            sealed_as: Id::from_uuid(row.sealed_as.unwrap_or(row.id)),
         })
     }
 }

@@ -142,3 +142,28 @@ async fn secrets_whose_owner_is_gone_are_forgotten_after_a_while() {
     assert_eq!(find_many(&mut connection, team, &ids).await.unwrap().len(), 5);
     assert_eq!(fingerprints(&connection, team).await.unwrap().len(), 6);
 }
+
+#[tokio::test]
+async fn a_copy_is_another_owner_s_and_stays_sealed_as_its_original() {
+    let fixture = Fixture::create().await;
+    let mut connection = fixture.connection().await;
+    let team_id = fixture.team.id;
+    let original = new_secret(team_id, new_id::<()>().uuid());
+    insert(&mut connection, std::slice::from_ref(&original)).await.unwrap();
+    let (owner, copy, gone) = (new_id::<()>().uuid(), new_id(), new_id());
+    let copies = [(original.id, copy), (gone, new_id())];
+    copy_many(&mut connection, team_id, &copies, owner, at(9)).await.unwrap();
+    delete_of(&mut connection, team_id, original.owner_id).await.unwrap();
+    let second = new_id();
+    copy_many(&mut connection, team_id, &[(copy, second)], owner, at(9)).await.unwrap();
+    let mut found =
+        find_many(&mut connection, team_id, &[original.id, copy, second]).await.unwrap();
+    found.sort_by_key(|secret| secret.id != copy);
+    let expected = |id| StoredSecret { id, owner_id: owner, created_at: at(9), ..original.clone() };
+    assert!(found == [expected(copy), expected(second)]);
+    assert!(found.iter().all(|secret| secret.sealed_as == original.id));
+    let other = new_team("other");
+    team::insert(&mut connection, &other).await.unwrap();
+    copy_many(&mut connection, other.id, &[(copy, new_id())], owner, at(9)).await.unwrap();
+    assert_eq!(fingerprints(&connection, other.id).await.unwrap(), []);
+}

@@ -6,6 +6,7 @@ use diesel_async::RunQueryDsl;
 use platform_core::id::{SecretId, TeamId};
 use uuid::Uuid;
 
+use super::read::find_many;
 use super::row::SecretRow;
 use super::{KnownSecret, StoredSecret};
 use crate::schema::secrets;
@@ -15,6 +16,24 @@ pub async fn insert(connection: &mut Connection, new: &[StoredSecret]) -> Result
     let rows: Vec<SecretRow> = new.iter().map(SecretRow::from).collect();
     diesel::insert_into(secrets::table).values(rows).execute(connection).await?;
     Ok(())
+}
+
+/// Copies secrets of a team for another owner, each under a new id, as they are sealed: nobody has to open them. Those that are gone are
+/// left out.
+pub async fn copy_many(
+    connection: &mut Connection,
+    team: TeamId,
+    copies: &[(SecretId, SecretId)],
+    owner_id: Uuid,
+    now: DateTime<Utc>,
+) -> Result<(), StorageError> {
+    let originals: Vec<SecretId> = copies.iter().map(|(original, _)| *original).collect();
+    let found = find_many(connection, team, &originals).await?;
+    let new = copies.iter().filter_map(|(original, id)| {
+        let original = found.iter().find(|secret| secret.id == *original)?;
+        Some(StoredSecret { id: *id, owner_id, created_at: now, ..original.clone() })
+    });
+    insert(connection, &new.collect::<Vec<_>>()).await
 }
 
 /// Removes everything that belongs to this credential, environment, agent or session.

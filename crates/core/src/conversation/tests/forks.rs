@@ -4,8 +4,9 @@ use chrono::DateTime;
 
 use super::scene::Scene;
 use crate::conversation::*;
-use crate::id::SessionId;
+use crate::id::{SecretId, SessionId};
 use crate::session::ForkedFrom;
+use crate::variable::Variable;
 
 #[test]
 fn a_fork_takes_the_log_up_to_its_point_and_leaves_the_source_alone() {
@@ -48,4 +49,25 @@ fn a_fork_takes_the_log_up_to_its_point_and_leaves_the_source_alone() {
     assert!(changes.turns.values().all(|turn| matches!(turn.state, TurnState::Ended { .. })));
     assert_eq!(changes.outgoing, [Outgoing::ProvisionSandbox { epoch: Epoch(1) }]);
     assert_eq!(fork.turns.iter().map(|(old, _)| *old).collect::<Vec<_>>(), [first, second]);
+}
+
+#[test]
+fn a_fork_has_the_same_variables_with_secrets_of_its_own() {
+    let mut scene = Scene::ready();
+    let secret_id = SecretId::mint(&scene.ids);
+    let allowed_hosts = vec!["a.example.com".parse().unwrap()];
+    let plain = Variable::Plain { value: "x".to_owned() };
+    let secret = |secret_id| Variable::Secret { secret_id, allowed_hosts: allowed_hosts.clone() };
+    let variables = |secret_id| {
+        [("A".to_owned(), plain.clone()), ("B_TOKEN".to_owned(), secret(secret_id))].into()
+    };
+    scene.session.environment_variables = variables(secret_id);
+    let moment = Moment { now: DateTime::UNIX_EPOCH, ids: &scene.ids };
+    let (id, description) = (SessionId::mint(&scene.ids), ForkDescription::default());
+    let point = ForkPoint::default();
+    let fork = Conversation::fork(&scene.session, id, description, Vec::new(), &point, moment);
+    let [(original, copy)] = fork.secrets[..] else { panic!("{:?}", fork.secrets) };
+    assert_eq!(original, secret_id);
+    assert_ne!(copy, secret_id);
+    assert_eq!(fork.conversation.session().environment_variables, variables(copy));
 }
