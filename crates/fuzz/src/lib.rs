@@ -70,6 +70,7 @@ pub const TARGETS: &[Target] = &[
     targets::openings::TARGET,
     targets::room_frames::TARGET,
     targets::secrets::TARGET,
+    targets::websockets::TARGET,
 ];
 
 impl Target {

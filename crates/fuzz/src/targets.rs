@@ -12,3 +12,4 @@ pub mod network_rules;
 pub mod openings;
 pub mod room_frames;
 pub mod secrets;
+pub mod websockets;

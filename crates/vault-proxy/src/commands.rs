@@ -86,7 +86,12 @@ pub async fn carry_out(desk: &Desk, message: &Incoming) -> Verdict {
 }
 
 fn open_way_out(desk: &Desk, sandbox: SandboxId, open: &OpenEgress) -> Result<Outcome, Refused> {
-    match desk.doors.open(sandbox, Path::new(&open.socket_path)) {
+    let opened = if open.socket_path.is_empty() {
+        desk.doors.certificate_of(sandbox)
+    } else {
+        desk.doors.open(sandbox, Path::new(&open.socket_path))
+    };
+    match opened {
         Ok(ca_certificate_pem) => Ok(Outcome::Opened(EgressOpened { ca_certificate_pem })),
         Err(error) => {
             let cause = error.source().map_or_else(String::new, |it| format!(": {it}"));

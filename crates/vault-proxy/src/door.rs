@@ -1,4 +1,8 @@
-//! One sandbox's way out: a unix socket that is itself the credential, because only that sandbox can reach it.
+//! One sandbox's way out: a unix socket that is itself the credential, because only that sandbox can reach it; for a pod, what the gate
+//! hands in.
+
+mod arrivals;
+mod stream;
 
 use std::convert::Infallible;
 use std::ffi::OsStr;
@@ -15,7 +19,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use platform_core::id::SandboxId;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +27,9 @@ use tokio_util::sync::CancellationToken;
 use crate::model::{Calls, Models};
 use crate::proxy::{Seat, Underway, Way, http1_settings};
 use crate::rules::Body;
+
+pub use arrivals::Arrivals;
+pub use stream::Stream;
 
 /// Connections of one sandbox at the same time. Further ones wait.
 const MOST_CONNECTIONS: usize = 256;
@@ -39,7 +46,7 @@ pub struct DoorEnd {
     pub retired: CancellationToken,
 }
 
-/// What answers at one sandbox's socket.
+/// What answers one sandbox.
 pub struct Door {
     sandbox: SandboxId,
     calls: Calls,
@@ -59,10 +66,15 @@ impl Door {
     }
 
     /// Answers connections until `end`. `listening` is dropped as soon as no further one is taken.
-    pub async fn serve<T>(self: Arc<Self>, listener: UnixListener, listening: T, end: DoorEnd) {
+    pub async fn serve<T>(
+        self: Arc<Self>,
+        arrivals: impl Into<Arrivals>,
+        listening: T,
+        end: DoorEnd,
+    ) {
         let _cut_at_the_end = self.underway.cut_on_drop();
         let mut connections = JoinSet::new();
-        self.accept(listener, &end, &mut connections).await;
+        self.accept(arrivals.into(), &end, &mut connections).await;
         drop(listening);
         let finished = async {
             while connections.join_next().await.is_some() {}
@@ -76,7 +88,7 @@ impl Door {
 
     async fn accept(
         self: &Arc<Self>,
-        listener: UnixListener,
+        mut arrivals: Arrivals,
         end: &DoorEnd,
         connections: &mut JoinSet<()>,
     ) {
@@ -85,10 +97,11 @@ impl Door {
             let accepted = tokio::select! {
                 () = end.closed.cancelled() => return,
                 () = end.retired.cancelled() => return,
-                accepted = accept_one(&listener, &places) => accepted,
+                accepted = accept_one(&mut arrivals, &places) => accepted,
             };
             match accepted {
-                Ok((stream, seat)) => {
+                Ok(None) => return,
+                Ok(Some((stream, seat))) => {
                     let (door, retired) = (self.clone(), end.retired.clone());
                     connections.spawn(door.serve_connection(stream, seat, retired));
                 }
@@ -105,7 +118,7 @@ impl Door {
     /// Once `retired`, the request under way is answered and no further one is taken.
     async fn serve_connection(
         self: Arc<Self>,
-        stream: UnixStream,
+        stream: Stream,
         seat: Seat,
         retired: CancellationToken,
     ) {
@@ -138,13 +151,14 @@ impl Door {
     }
 }
 
+/// The next connection, once there is a place for it. `None`: there will be none.
 async fn accept_one(
-    listener: &UnixListener,
+    arrivals: &mut Arrivals,
     places: &Arc<Semaphore>,
-) -> io::Result<(UnixStream, Seat)> {
+) -> io::Result<Option<(Stream, Seat)>> {
     let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, Seat::new(place)))
+    let stream = arrivals.next().await?;
+    Ok(stream.map(|stream| (stream, Seat::new(place))))
 }
 
 /// Listens at `path`, so that only `user` can connect (when this process may give the socket away).

@@ -3,6 +3,7 @@
 pub mod commands;
 pub mod door;
 pub mod doors;
+pub mod gate;
 pub mod model;
 pub mod proxy;
 pub mod refusal;

@@ -19,10 +19,11 @@ use platform_runtime::settings::{
     SandboxSettings,
 };
 use platform_sealing::EncryptionKeys;
-use platform_storage::{Database, StorageError};
+use platform_storage::{Database, StorageError, secret};
 use secrecy::ExposeSecret;
 use vault_proxy::commands::{Desk, carry_out, reopen_all};
 use vault_proxy::doors::{Doors, House};
+use vault_proxy::gate::Gate;
 use vault_proxy::model::Models;
 use vault_proxy::model::forward::Gateway;
 use vault_proxy::model::keys::SessionKeys;
@@ -32,7 +33,7 @@ use vault_proxy::proxy::{Background, Outside, Surroundings, SystemResolver, Upst
 use vault_proxy::replicas::Replica;
 use vault_proxy::secrets::platform::PlatformVariables;
 use vault_proxy::secrets::refresh::Refresher;
-use vault_proxy::secrets::rotate::{WrongKey, check_keys, keep_fingerprints, rotate};
+use vault_proxy::secrets::rotate::{keep_fingerprints, rotate};
 use vault_proxy::secrets::session::Loader;
 use vault_proxy::secrets::witness::Record;
 
@@ -111,7 +112,7 @@ async fn start(context: Context<Settings>) -> anyhow::Result<()> {
     for warning in &platform.warnings {
         tracing::warn!("{warning}");
     }
-    with_patience(&context, || check_keys(&database, &keys, &SystemClock)).await?;
+    secret::check_keys(&database, &keys.ids(), SystemClock.now()).await?;
     with_patience(&context, || keep_fingerprints(&database, &keys, &platform, &SystemClock))
         .await?;
 
@@ -168,6 +169,11 @@ async fn start(context: Context<Settings>) -> anyhow::Result<()> {
     let replica = Replica::announce(&sandbox.data_dir, name)
         .context("this replica cannot leave its mark in the data directory")?;
     with_patience(&context, || reopen_all(&doors, &database, &host)).await?;
+    if let Some(address) = egress.listen {
+        let gate = Gate::listen(address, doors.clone(), database.clone())
+            .with_context(|| format!("the gate cannot be opened at {address}"))?;
+        context.tasks.spawn("gate", gate.keep(shutdown.clone()));
+    }
     let keeping = replica.keep(doors, database, host, shutdown.clone());
     context.tasks.spawn("replicas", keeping);
     take_commands(&context, broker, desk);
@@ -212,15 +218,6 @@ trait MayPass {
 impl MayPass for StorageError {
     fn may_pass(&self) -> bool {
         self.is_transient()
-    }
-}
-
-impl MayPass for WrongKey {
-    fn may_pass(&self) -> bool {
-        match self {
-            Self::Storage(error) => error.is_transient(),
-            Self::Missing { .. } => false,
-        }
     }
 }
 

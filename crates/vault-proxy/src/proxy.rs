@@ -10,6 +10,7 @@ mod headers;
 pub mod opening;
 mod outside;
 mod reach;
+mod read_ahead;
 mod record;
 mod resolver;
 mod rewound;
@@ -18,6 +19,7 @@ mod switch;
 mod tunnel;
 mod underway;
 mod upstream;
+pub mod websocket;
 
 use std::sync::Arc;
 

@@ -11,10 +11,12 @@ mod request;
 mod resolve;
 pub mod rotate;
 mod scrub;
+mod scrubber;
 mod search;
 pub mod session;
 pub mod shape;
 mod sources;
+pub mod strangers;
 mod stream;
 pub mod witness;
 
@@ -22,3 +24,4 @@ pub use binding::{BearerToken, Hosts, McpUrl, NamedSecret, SecretUse, SecretValu
 pub use inject::{Injected, Injection, Secrets};
 pub use misuse::Misuse;
 pub use resolve::Resolved;
+pub use scrubber::{Scrubber, Watcher};

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use platform_core::network::Host;
 
-use super::names::{Names, stands_for_a_name};
+use super::names::Names;
 use super::question::answer;
 
 const HEAD: usize = 12;
@@ -27,7 +27,7 @@ pub(crate) fn check(input: &[u8]) {
     if address == Ipv4Addr::LOCALHOST {
         return;
     }
-    assert!(stands_for_a_name(address.into()), "{address} is somebody's");
+    assert!(names.stand_at(address.into()), "{address} is somebody's");
     let name = names.name_of(address);
     // It is what the door is told, so it has to be a name there as well.
     let host = name.as_deref().map(str::parse::<Host>);

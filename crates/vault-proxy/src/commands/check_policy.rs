@@ -11,6 +11,10 @@ use super::{Desk, Refused, away};
 use crate::secrets::Hosts;
 use crate::secrets::platform::PlatformVariable;
 
+/// What an environment does not know, and the answer about it therefore leaves out.
+const NOT_CONSIDERED: &str = "secrets among the variables of agents and sessions, and credentials of vaults, are not considered: which of \
+                              them a session has does not depend on its environment, and they may be used there as well";
+
 pub async fn check_policy(desk: &Desk, check: &CheckPolicy) -> Result<PolicyChecked, Refused> {
     let (Ok(team_id), Ok(environment_id)) =
         (check.team_id.parse::<TeamId>(), check.environment_id.parse::<EnvironmentId>())
@@ -77,6 +81,7 @@ pub async fn check_policy(desk: &Desk, check: &CheckPolicy) -> Result<PolicyChec
     match desk.outside.addresses(&host, port, allowed.may_be_internal).await {
         Ok(addresses) => {
             checked.allowed = true;
+            NOT_CONSIDERED.clone_into(&mut checked.reason);
             checked.addresses = addresses.iter().map(ToString::to_string).collect();
         }
         Err(error) => {

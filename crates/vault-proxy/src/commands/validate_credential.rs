@@ -142,7 +142,7 @@ async fn open(desk: &Desk, team: TeamId, id: SecretId) -> Result<Zeroizing<Vec<u
     let stored = stored.ok_or("the credential has no value")?;
     let key = KeyId::from_stored(stored.key_id);
     let sealed = Sealed { key, bytes: stored.sealed };
-    let opened = desk.keys.open(Binding { team, secret: id }, &sealed);
+    let opened = desk.keys.open(Binding { team, secret: stored.sealed_as }, &sealed);
     opened.map_err(|error| format!("the credential's value cannot be opened: {error}"))
 }
 

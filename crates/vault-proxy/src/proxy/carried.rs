@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::StatusCode;
 use platform_core::egress::Verdict;
 use platform_core::network::{Allowed, Host};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
@@ -15,21 +15,25 @@ use super::asked::Place;
 use super::connect::{Admitted, Goal, begin, is_terminated};
 use super::opening::Opening;
 use super::reach::named;
+use super::read_ahead::ReadAhead;
 use super::record::Record;
 use super::rewound::Rewound;
 use super::serve::{Served, serve};
-use super::tunnel::carry;
+use super::tunnel::carry_sockets;
 use super::underway::Seat;
+use crate::door::Stream;
 use crate::refusal::Refusal;
 
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
+/// What may be encrypted and not yet sent.
+pub const TLS_BUFFER_BYTES: usize = 256 << 10;
 
 /// Goes on with a tunnel that the rules allow, as its opening asks for.
 pub async fn carry_on(
     way: &Arc<Way>,
     goal: Goal,
     admitted: Admitted,
-    stream: Rewound<UnixStream>,
+    stream: Rewound<Stream>,
     opening: Opening,
     seat: Option<Seat>,
 ) {
@@ -44,7 +48,10 @@ pub async fn carry_on(
             return;
         }
         Opening::Tls { name } => {
-            let is_strict = is_terminated || rules.policy.is_limited();
+            // By its address, a host that is to be looked into would be reached unseen.
+            let named: Option<Host> = name.as_deref().and_then(|name| name.parse().ok());
+            let is_concerned = named.is_some_and(|host| rules.secrets.concern_host(&host));
+            let is_strict = is_terminated || is_concerned || rules.policy.is_limited();
             if let Err(refusal) = check_name(&goal.host, name.as_deref(), is_strict) {
                 begin(way, &rules, &goal, None).refuse(Verdict::Denied, &refusal);
                 return refuse_inside(way, &goal.host, stream, opening, refusal, seat).await;
@@ -59,7 +66,7 @@ pub async fn carry_on(
     }
     let is_web_only = goal.is_of_the_web() && rules.policy.is_limited();
     if !is_encrypted && (is_terminated || is_web_only) {
-        let refusal = neither_tls_nor_http(&goal);
+        let refusal = neither_tls_nor_http(&goal, rules.secrets.concern_host(&goal.host));
         begin(way, &rules, &goal, None).refuse(Verdict::Denied, &refusal);
         return;
     }
@@ -87,20 +94,23 @@ fn check_name(host: &Host, name: Option<&str>, is_strict: bool) -> Result<(), Re
         .with_remedy("a connection whose TLS names the host that it was opened to would be decided on by that host's rule"))
 }
 
-fn neither_tls_nor_http(goal: &Goal) -> Refusal {
+fn neither_tls_nor_http(goal: &Goal, has_credential: bool) -> Refusal {
     let named = named(&goal.host, goal.port);
     let message =
         format!("only TLS and HTTP are carried to {named}, and the connection begins with neither");
-    Refusal::new(StatusCode::FORBIDDEN, "not_tls_or_http", message).with_remedy(
-        "allowed_hosts with another port of the host in the environment's networking would allow other protocols there",
-    )
+    let remedy = if has_credential {
+        "a session none of whose credentials and secret variables may be used at the host would be let through"
+    } else {
+        "allowed_hosts with another port of the host in the environment's networking would allow other protocols there"
+    };
+    Refusal::new(StatusCode::FORBIDDEN, "not_tls_or_http", message).with_remedy(remedy)
 }
 
 /// Ends TLS here, in the host's name, and handles each request.
 async fn look_into(
     way: &Arc<Way>,
     goal: Goal,
-    stream: Rewound<UnixStream>,
+    stream: Rewound<Stream>,
     mut record: Record,
     seat: Option<Seat>,
 ) {
@@ -116,18 +126,19 @@ async fn look_into(
     serve(way, stream, is_http2, Served::PassedOn(place), seat).await;
 }
 
-type Accepted = tokio_rustls::server::TlsStream<Rewound<UnixStream>>;
+type Accepted = tokio_rustls::server::TlsStream<ReadAhead<Rewound<Stream>>>;
 
-async fn accept(way: &Way, host: &Host, stream: Rewound<UnixStream>) -> Option<(Accepted, bool)> {
+async fn accept(way: &Way, host: &Host, stream: Rewound<Stream>) -> Option<(Accepted, bool)> {
     let config = way.authority.server_config(host).inspect_err(|error| {
         tracing::error!(
             error = error as &dyn std::error::Error,
             "a host's certificate cannot be made"
         );
     });
-    let accepting = TlsAcceptor::from(config.ok()?).accept(stream);
+    let accepting = TlsAcceptor::from(config.ok()?).accept(ReadAhead::new(stream));
     match timeout(HANDSHAKE_WITHIN, accepting).await {
-        Ok(Ok(stream)) => {
+        Ok(Ok(mut stream)) => {
+            stream.get_mut().1.set_buffer_limit(Some(TLS_BUFFER_BYTES));
             let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             Some((stream, is_http2))
         }
@@ -143,7 +154,7 @@ async fn accept(way: &Way, host: &Host, stream: Rewound<UnixStream>) -> Option<(
 pub async fn refuse_inside(
     way: &Arc<Way>,
     host: &Host,
-    stream: Rewound<UnixStream>,
+    stream: Rewound<Stream>,
     opening: Opening,
     refusal: Refusal,
     seat: Option<Seat>,
@@ -165,7 +176,7 @@ async fn pass(
     way: &Way,
     goal: &Goal,
     allowed: &Allowed,
-    stream: Rewound<UnixStream>,
+    stream: Rewound<Stream>,
     dialled: Option<TcpStream>,
     mut record: Record,
 ) {
@@ -177,7 +188,7 @@ async fn pass(
         },
     };
     let (sent, received) = (record.sent(), record.received());
-    if let Err(error) = carry(stream, host, sent, received).await {
+    if let Err(error) = carry_sockets(stream, host, sent, received).await {
         tracing::debug!(%error, "a tunnel broke off");
     }
 }

@@ -11,7 +11,7 @@ use hyper::upgrade::{OnUpgrade, Parts};
 use hyper_util::rt::TokioIo;
 use platform_core::egress::Verdict;
 use platform_core::network::{Allowed, Host, Target};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::TcpStream;
 
 use super::Way;
 use super::carried::{carry_on, refuse_inside};
@@ -19,6 +19,7 @@ use super::opening::{Opened, read_opening};
 use super::record::Record;
 use super::rewound::Rewound;
 use super::underway::Seat;
+use crate::door::Stream;
 use crate::refusal::Refusal;
 use crate::rules::{Body, SessionRules};
 
@@ -125,9 +126,11 @@ async fn dial_ahead(
     Ok(None)
 }
 
-/// Whether TLS is ended here, so that requests are seen.
+/// Whether TLS is ended here, so that requests are seen, and nothing passes that cannot be looked into. Of a host at which a credential
+/// may be used that holds for every port, and whatever the environment's networking names: what was put in on one port could come
+/// back on another.
 pub fn is_terminated(rules: &SessionRules, goal: &Goal, allowed: &Allowed) -> bool {
-    rules.inspect_tls || allowed.needs_request || rules.secrets.concern(&goal.host, goal.port)
+    rules.inspect_tls || allowed.needs_request || rules.secrets.concern_host(&goal.host)
 }
 
 /// Begins the record of what becomes of a tunnel.
@@ -147,7 +150,7 @@ async fn go_on(
     seat: Option<Seat>,
 ) {
     let Ok(upgraded) = opening.await else { return };
-    let Ok(Parts { io, read_buf, .. }) = upgraded.downcast::<TokioIo<UnixStream>>() else {
+    let Ok(Parts { io, read_buf, .. }) = upgraded.downcast::<TokioIo<Stream>>() else {
         tracing::error!("a tunnel is not on a door's socket");
         return;
     };

@@ -17,6 +17,7 @@ use super::headers::{clean_request, clean_response, remove_overrides, wanted_upg
 use super::reach::ReachError;
 use super::record::Record;
 use super::upstream::SendError;
+use super::websocket::is_websocket;
 use super::{Seat, Way, switch};
 use crate::refusal::Refusal;
 use crate::rules::{Body, BoxError, Injected, Injection, Misuse, SessionRules};
@@ -104,6 +105,8 @@ async fn pass_on(
         Ok(ready) => ready,
         Err(refusal) => return Err(Box::new((refusal, record))),
     };
+    // Only of a WebSocket is it known how to take values out of what comes back.
+    let protocol = protocol.filter(|it| is_websocket(it) || ready.injected.scrubber().is_none());
     if let (Some(protocol), Some(from_sandbox)) = (protocol, from_sandbox) {
         return Box::pin(switch::pass_on(way, place, ready, record, protocol, from_sandbox)).await;
     }
@@ -171,8 +174,8 @@ fn declared_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Gathers a small body whose length changed on the way, so that its new length can be told: many servers read none that comes in
-/// chunks. A larger one goes in chunks.
+/// Gathers a small body whose length may change on the way, so that its new length can be told: many servers read none that comes in
+/// chunks. A larger one goes in chunks, unless every value is as long as its placeholder.
 async fn with_length(body: Body, declared: Option<u64>) -> Result<Body, BoxError> {
     let is_small = declared.is_some_and(|length| length <= GATHERED_BYTES);
     if !is_small || body.size_hint().exact().is_some() {

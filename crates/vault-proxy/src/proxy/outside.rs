@@ -19,7 +19,9 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::carried::TLS_BUFFER_BYTES;
 use super::reach::ReachError;
+use super::read_ahead::ReadAhead;
 use super::resolver::Resolver;
 
 const RESOLVED_WITHIN: Duration = Duration::from_secs(10);
@@ -143,13 +145,17 @@ impl Tls {
         host: &Host,
         port: u16,
         stream: TcpStream,
-    ) -> Result<TlsStream<TcpStream>, ReachError> {
+    ) -> Result<TlsStream<ReadAhead<TcpStream>>, ReachError> {
         let name = server_name(host).map_err(|_no_dns_name| ReachError::NotResolved {
             name: host.to_string(),
             source: None,
         })?;
-        match timeout(CONNECTED_WITHIN, self.0.connect(name, stream)).await {
-            Ok(Ok(stream)) => Ok(stream),
+        let connecting = self.0.connect(name, ReadAhead::new(stream));
+        match timeout(CONNECTED_WITHIN, connecting).await {
+            Ok(Ok(mut stream)) => {
+                stream.get_mut().1.set_buffer_limit(Some(TLS_BUFFER_BYTES));
+                Ok(stream)
+            }
             Ok(Err(error)) => Err(tls_error(host, error)),
             Err(_elapsed) => Err(ReachError::TimedOut { host: host.clone(), port }),
         }

@@ -18,6 +18,11 @@ impl<S> Rewound<S> {
     pub fn new(ahead: Bytes, inner: S) -> Self {
         Self { ahead, inner }
     }
+
+    /// What is still to be read again, and the stream behind it.
+    pub fn into_parts(self) -> (Bytes, S) {
+        (self.ahead, self.inner)
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {

@@ -16,8 +16,9 @@ use super::headers::{clean_response, set_upgrade};
 use super::record::Record;
 use super::tunnel::carry;
 use super::underway::Seat;
+use super::websocket::{self, Guards, ask_for_what_can_be_searched, is_websocket};
 use crate::refusal::Refusal;
-use crate::rules::Body;
+use crate::rules::{Body, BoxError};
 
 /// Sends the request on a connection of its own. If the host changes the protocol, both sides' bytes pass until one of them ends.
 pub async fn pass_on(
@@ -30,6 +31,10 @@ pub async fn pass_on(
 ) -> Result<Response<Body>, Box<(Refusal, Record)>> {
     let Ready { mut head, body, injected, allowed } = ready;
     set_upgrade(&mut head.headers, protocol);
+    let guards = Guards::of(&injected);
+    if guards.is_some() {
+        ask_for_what_can_be_searched(&mut head.headers);
+    }
     if let Some(host) = host_value(place) {
         head.headers.insert(HOST, host);
     }
@@ -49,12 +54,16 @@ pub async fn pass_on(
     }
     let from_host = hyper::upgrade::on(&mut response);
     let (mut head, _no_body) = response.into_parts();
-    let Some(protocol) = head.headers.get(http::header::UPGRADE).cloned() else {
-        let message = format!("{} changed to a protocol without saying to which", place.host);
+    let protocol = head.headers.get(http::header::UPGRADE).cloned();
+    let is_fitting =
+        |protocol: &HeaderValue| is_websocket(protocol) || injected.scrubber().is_none();
+    let Some(protocol) = protocol.filter(is_fitting) else {
+        let message = format!("{} changed to a protocol that nobody had asked for", place.host);
         let refusal = Refusal::new(StatusCode::BAD_GATEWAY, "host_failed", message);
         record.refuse(Verdict::Failed, &refusal);
         return Err(Box::new((refusal, record)));
     };
+    let guards = guards.filter(|_| is_websocket(&protocol));
     record.set_status(head.status);
     clean_response(&mut head.headers);
     set_upgrade(&mut head.headers, protocol);
@@ -64,10 +73,15 @@ pub async fn pass_on(
     let response = injected.response(Response::from_parts(head, empty));
     way.underway.spawn(async move {
         let (Ok(sandbox), Ok(host)) = (from_sandbox.await, from_host.await) else { return };
-        let ended =
-            carry(TokioIo::new(sandbox), TokioIo::new(host), record.sent(), record.received());
-        if let Err(error) = ended.await {
+        let (sandbox, host) = (TokioIo::new(sandbox), TokioIo::new(host));
+        let counts = (record.sent(), record.received());
+        let ended = match guards {
+            Some(guards) => websocket::carry(sandbox, host, guards, counts).await,
+            None => carry(sandbox, host, counts).await.map_err(BoxError::from),
+        };
+        if let Err(error) = ended {
             tracing::debug!(%error, "a connection with another protocol broke off");
+            record.watch_for_misuse()(&error);
         }
         drop(seat);
     });

@@ -25,6 +25,7 @@ use tower_service::Service;
 
 use super::outside::{Outside, Tls};
 use super::reach::ReachError;
+use super::read_ahead::ReadAhead;
 use super::underway::Background;
 use crate::rules::Body;
 
@@ -202,7 +203,7 @@ struct Stream {
 
 enum Either {
     Plain(TokioIo<TcpStream>),
-    Tls(Box<TokioIo<TlsStream<TcpStream>>>),
+    Tls(Box<TokioIo<TlsStream<ReadAhead<TcpStream>>>>),
 }
 
 impl Connection for Stream {

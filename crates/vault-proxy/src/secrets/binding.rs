@@ -50,6 +50,14 @@ impl Hosts {
             Self::Only(patterns) => patterns.iter().any(|pattern| pattern.matches(host, port)),
         }
     }
+
+    /// Whether some port of the host is among them.
+    pub fn include_host(&self, host: &Host) -> bool {
+        match self {
+            Self::Every => true,
+            Self::Only(patterns) => patterns.iter().any(|pattern| pattern.matches_host(host)),
+        }
+    }
 }
 
 /// A secret with one place to be used at.
@@ -64,7 +72,7 @@ pub struct SecretUse {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedSecret {
     pub name: String,
-    /// More than one after the platform's key was changed: the first is what a sandbox gets now.
+    /// The first is what a sandbox gets now. The others it may have from before the platform's key was changed, or placeholders had marks.
     pub placeholders: Vec<String>,
     /// More than one when several credentials have one name.
     pub uses: Vec<SecretUse>,

@@ -12,7 +12,9 @@ use zeroize::Zeroizing;
 
 use super::binding::{BearerToken, NamedSecret, SecretUse, SecretValue, SecretsParts};
 use super::misuse::Misuse;
+use super::scrubber::{Scrubber, Watcher};
 use super::search::Search;
+use super::strangers::{FOREIGN, INHERITED, Strangers};
 use super::{forms, head, request as requests, scrub};
 use crate::rules::Body;
 
@@ -83,6 +85,15 @@ impl Secrets {
     }
 
     pub fn new(parts: SecretsParts) -> Self {
+        Self::build(parts, None)
+    }
+
+    /// As [`Secrets::new`], for a session that must not send placeholders of others either.
+    pub fn among(strangers: Strangers, parts: SecretsParts) -> Self {
+        Self::build(parts, Some(strangers))
+    }
+
+    fn build(parts: SecretsParts, strangers: Option<Strangers>) -> Self {
         let SecretsParts { named, bearers, honey } = parts;
         let placeholders = named.iter().enumerate().flat_map(|(index, named)| {
             let texts = named.placeholders.iter();
@@ -96,6 +107,10 @@ impl Secrets {
                 .map(|form| (form, HONEY))
         });
         let outgoing = Search::new(placeholders.chain(planted));
+        let outgoing = match strangers {
+            Some(strangers) => outgoing.with_strangers(strangers),
+            None => outgoing,
+        };
         let mut replacements: Vec<Vec<u8>> = Vec::new();
         let mut values: Vec<(Zeroizing<Vec<u8>>, usize)> = Vec::new();
         for named in &named {
@@ -132,6 +147,13 @@ impl Secrets {
         self.shared.named.iter().any(is_used) || self.shared.bearers.iter().any(is_server)
     }
 
+    /// As [`Secrets::concern`], on whatever port: what was left at a host by one may come back by another.
+    pub fn concern_host(&self, host: &Host) -> bool {
+        let is_used = |named: &NamedSecret| named.uses.iter().any(|it| it.hosts.include_host(host));
+        let is_server = |bearer: &BearerToken| bearer.url.host == *host;
+        self.shared.named.iter().any(is_used) || self.shared.bearers.iter().any(is_server)
+    }
+
     /// Replaces placeholders in the head of a request and adds the token of an MCP server. What stands where it does not belong is
     /// misuse, and the request must not be sent.
     pub fn inject(
@@ -154,8 +176,7 @@ impl Secrets {
         }
         self.refuse_in_host(target.host)?;
         // What an earlier request left at the host may come back in any answer.
-        injected.is_touched =
-            head::replace(&injected, head)? || self.concern(target.host, target.port);
+        injected.is_touched = head::replace(&injected, head)? || self.concern_host(target.host);
         if let Some(bearer) = bearer {
             head.headers.insert(http::header::AUTHORIZATION, header_of(bearer, target)?);
             (injected.is_touched, injected.refused) = (true, Some(bearer.was_refused.clone()));
@@ -257,8 +278,17 @@ impl Injected {
         scrub::response(response, incoming, replacements)
     }
 
-    pub(super) fn host(&self) -> &Host {
-        &self.host
+    /// For what comes back and is no body of HTTP. `None` when no secret concerns the host.
+    pub fn scrubber(&self) -> Option<Scrubber> {
+        let Shared { incoming, replacements, .. } = &*self.secrets.shared;
+        let (search, replacements) = (incoming.clone(), replacements.clone());
+        (self.is_touched && !incoming.is_empty())
+            .then(|| Scrubber::new(scrub::Placeholders { search, replacements }))
+    }
+
+    /// For what is sent and is no body of HTTP. `None` when there is nothing to be found.
+    pub fn watcher(&self) -> Option<Watcher> {
+        (!self.outgoing().is_empty()).then(|| Watcher::new(self))
     }
 
     pub(super) fn outgoing(&self) -> &Arc<Search> {
@@ -268,6 +298,11 @@ impl Injected {
     /// How many tags stand for placeholders.
     pub(super) fn placeholders(&self) -> usize {
         self.secrets.shared.named.len()
+    }
+
+    pub(super) fn is_as_long_as_placeholder(&self, tag: usize, value: &[u8]) -> bool {
+        let named = self.secrets.shared.named.get(tag);
+        named.is_some_and(|it| it.placeholders.iter().all(|text| text.len() == value.len()))
     }
 
     /// Whether some credential lets itself be put into bodies of requests to this host.
@@ -282,7 +317,7 @@ impl Injected {
     pub(super) fn value_for(&self, tag: usize, place: Place) -> Result<&SecretValue, Misuse> {
         let host = || self.host.to_string();
         let Some(named) = self.secrets.shared.named.get(tag) else {
-            return Err(Misuse::HoneyValue { host: host() });
+            return Err(self.misuse_of(tag));
         };
         let misused = || Misuse::Placeholder { name: named.name.clone(), host: host() };
         if !self.is_protected {
@@ -298,6 +333,16 @@ impl Injected {
             return Err(Misuse::Ambiguous { name: named.name.clone(), host: host() });
         }
         Ok(value)
+    }
+
+    /// What it is that something was found whose tag stands for no placeholder of the session.
+    pub(super) fn misuse_of(&self, tag: usize) -> Misuse {
+        let host = self.host.to_string();
+        match tag {
+            FOREIGN => Misuse::Foreign { host },
+            INHERITED => Misuse::Inherited { host },
+            _ => Misuse::HoneyValue { host },
+        }
     }
 
     pub(super) fn unfit(&self, tag: usize) -> Misuse {

@@ -10,6 +10,17 @@ pub enum Misuse {
          its own hosts, over TLS, and in the places that its credential names"
     )]
     Placeholder { name: String, host: String },
+    #[error(
+        "a placeholder of another session was sent to {host}; a session's placeholders are of use to itself alone, and each session has its \
+         own in its variables"
+    )]
+    Foreign { host: String },
+    /// No alarm: it came with the files that the fork was given.
+    #[error(
+        "a placeholder of the session that this one was forked from was sent to {host}; it is of no use here, and the variable of the same \
+         name has this session's own"
+    )]
+    Inherited { host: String },
     #[error("a planted value that nobody may use was sent to {host}")]
     HoneyValue { host: String },
     /// No alarm: whoever set up the credentials has to choose.
@@ -28,6 +39,8 @@ impl Misuse {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Placeholder { .. } => "placeholder_misused",
+            Self::Foreign { .. } => "foreign_placeholder",
+            Self::Inherited { .. } => "inherited_placeholder",
             Self::HoneyValue { .. } => "honey_value",
             Self::Ambiguous { .. } => "ambiguous_credential",
             Self::Unfit { .. } => "unfit_credential",
@@ -37,9 +50,11 @@ impl Misuse {
     /// What the session is told, if it is more than a mistake in the settings.
     pub fn alarm(&self) -> Option<Alarm> {
         let (kind, host) = match self {
-            Self::Placeholder { host, .. } => (AlarmKind::PlaceholderMisused, host),
+            Self::Placeholder { host, .. } | Self::Foreign { host } => {
+                (AlarmKind::PlaceholderMisused, host)
+            }
             Self::HoneyValue { host } => (AlarmKind::HoneyValueSeen, host),
-            Self::Ambiguous { .. } | Self::Unfit { .. } => return None,
+            Self::Inherited { .. } | Self::Ambiguous { .. } | Self::Unfit { .. } => return None,
         };
         Some(Alarm { kind, message: self.to_string(), host: Some(host.clone()) })
     }

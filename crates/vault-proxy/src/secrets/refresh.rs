@@ -229,7 +229,7 @@ impl Refresher {
     }
 
     fn open(&self, stored: &StoredSecret) -> Result<Zeroizing<Vec<u8>>, RefreshError> {
-        let binding = Binding { team: stored.team_id, secret: stored.id };
+        let binding = Binding { team: stored.team_id, secret: stored.sealed_as };
         let key = KeyId::from_stored(stored.key_id.clone());
         let sealed = Sealed { key, bytes: stored.sealed.clone() };
         self.keys.open(binding, &sealed).map_err(|_unopened| RefreshError::Sealing)
@@ -284,6 +284,7 @@ impl Refresher {
         let sealed = sealed.map_err(|_unsealed| RefreshError::Sealing)?;
         Ok(StoredSecret {
             id,
+            sealed_as: id,
             team_id: team,
             owner_id: owner,
             name: name.to_owned(),

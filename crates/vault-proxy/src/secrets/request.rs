@@ -18,23 +18,29 @@ pub fn replace(injected: &Injected, head: &mut Parts, body: Body) -> Body {
     }
     let is_compressed = is_compressed(head);
     let may_change = injected.may_touch_body() && !is_compressed;
-    if may_change {
-        head.headers.remove(CONTENT_LENGTH);
-    }
     let encode = encoding_of(head);
     // Nothing is put into what is compressed, and in what only says so nothing is found in clear.
     let place = if is_compressed { Place::Path } else { Place::Body };
     let of_tag = |tag| injected.value_for(tag, place).map(|value| encode(value.expose()));
-    let values = (0..injected.placeholders()).map(of_tag).collect();
-    let honey = Misuse::HoneyValue { host: injected.host().to_string() };
+    let values: Vec<Result<Zeroizing<Vec<u8>>, Misuse>> =
+        (0..injected.placeholders()).map(of_tag).collect();
+    // Some servers read no body that comes in chunks, so its length is told where it stays the same.
+    let is_as_long = |(tag, value): (usize, &Result<Zeroizing<Vec<u8>>, Misuse>)| {
+        value.as_ref().map_or(true, |value| injected.is_as_long_as_placeholder(tag, value))
+    };
+    let keeps_length = !may_change || values.iter().enumerate().all(is_as_long);
+    if !keeps_length {
+        head.headers.remove(CONTENT_LENGTH);
+    }
     let search = injected.outgoing().clone();
-    replaced(body, search, Values { values, honey }, !may_change)
+    let others = injected.clone();
+    replaced(body, search, Values { values, others }, keeps_length)
 }
 
 struct Values {
     /// What stands in the place of each placeholder.
     values: Vec<Result<Zeroizing<Vec<u8>>, Misuse>>,
-    honey: Misuse,
+    others: Injected,
 }
 
 impl Replace for Values {
@@ -42,7 +48,7 @@ impl Replace for Values {
         match self.values.get(found.tag) {
             Some(Ok(value)) => Ok(value),
             Some(Err(misuse)) => Err(misuse.clone()),
-            None => Err(self.honey.clone()),
+            None => Err(self.others.misuse_of(found.tag)),
         }
     }
 }

@@ -112,7 +112,9 @@ pub fn resolve(
     let named = secrets.into_iter().map(|(name, uses)| {
         let value = uses.first().map_or(&[][..], |one| one.value.expose());
         let shape = Shape::of(&name, value);
-        let placeholders = keys.all().map(|key| shape.placeholder(key, session, &name)).collect();
+        let marked = keys.all().map(|key| shape.placeholder(key, session, &name));
+        let former = keys.all().map(|key| shape.without_mark(key, session, &name));
+        let placeholders = marked.chain(former).collect();
         NamedSecret { name, placeholders, uses }
     });
     let named: Vec<NamedSecret> = named.collect();
@@ -154,7 +156,7 @@ struct Opener<'a> {
 impl Opener<'_> {
     fn open(&self, id: SecretId) -> Option<SecretValue> {
         let stored = self.sources.sealed.iter().find(|stored| stored.id == id)?;
-        let binding = Binding { team: stored.team_id, secret: stored.id };
+        let binding = Binding { team: stored.team_id, secret: stored.sealed_as };
         let key = KeyId::from_stored(stored.key_id.clone());
         let sealed = Sealed { key, bytes: stored.sealed.clone() };
         match self.keys.open(binding, &sealed) {

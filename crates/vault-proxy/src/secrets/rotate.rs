@@ -1,4 +1,4 @@
-//! The key under which secrets lie: checked at every start, and changed by sealing everything anew.
+//! The key under which secrets lie, changed by sealing everything anew.
 
 use std::error::Error;
 
@@ -13,18 +13,6 @@ use super::platform::PlatformVariables;
 use super::refresh::stored_fingerprint;
 
 const BATCH: i64 = 100;
-
-/// The platform cannot work with this key.
-#[derive(Debug, thiserror::Error)]
-pub enum WrongKey {
-    #[error(transparent)]
-    Storage(#[from] StorageError),
-    #[error(
-        "ENCRYPTION_KEY is not the key of this database: {count} secrets lie under key {missing}. Start with the key that they lie \
-         under, or name that one in ENCRYPTION_KEY_PREVIOUS and run `vault-proxy rotate-keys`"
-    )]
-    Missing { missing: String, count: i64 },
-}
 
 /// Why secrets could not be sealed anew.
 #[derive(Debug, thiserror::Error)]
@@ -41,22 +29,6 @@ pub struct Rotated {
     pub resealed: u64,
     /// Those that none of the keys opens. They stay as they are.
     pub unreadable: u64,
-}
-
-/// Refuses keys with which something stored cannot be read, and notes the current one.
-pub async fn check_keys(
-    database: &Database,
-    keys: &EncryptionKeys,
-    clock: &dyn Clock,
-) -> Result<(), WrongKey> {
-    let mut connection = database.connection().await?;
-    let known: Vec<String> = keys.all().map(|key| key.id().to_string()).collect();
-    let unknown = secret::unknown_keys(&mut connection, &known).await?;
-    if let Some((missing, count)) = unknown.into_iter().next() {
-        return Err(WrongKey::Missing { missing, count });
-    }
-    secret::note_key(&mut connection, keys.current().id().as_str(), clock.now()).await?;
-    Ok(())
 }
 
 /// Keeps by what the platform's own secrets are recognised, so that they are taken out of whatever is written.
@@ -118,7 +90,7 @@ fn resealed(
     keys: &EncryptionKeys,
     stored: &StoredSecret,
 ) -> Result<Option<StoredSecret>, SealError> {
-    let binding = Binding { team: stored.team_id, secret: stored.id };
+    let binding = Binding { team: stored.team_id, secret: stored.sealed_as };
     let key = KeyId::from_stored(stored.key_id.clone());
     let sealed = Sealed { key, bytes: stored.sealed.clone() };
     let value = match keys.open(binding, &sealed) {

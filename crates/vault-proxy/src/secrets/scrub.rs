@@ -41,9 +41,9 @@ pub fn response(
     Response::from_parts(head, body)
 }
 
-struct Placeholders {
-    search: Arc<Search>,
-    replacements: Arc<Vec<Vec<u8>>>,
+pub struct Placeholders {
+    pub search: Arc<Search>,
+    pub replacements: Arc<Vec<Vec<u8>>>,
 }
 
 impl Placeholders {

@@ -7,6 +7,8 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
+use super::strangers::Strangers;
+
 /// Shorter ones would be found everywhere.
 pub const SHORTEST: usize = 4;
 const LONGEST_SHIFT: usize = 255;
@@ -21,6 +23,8 @@ pub struct Search {
     shift: Vec<u8>,
     by_pair: BTreeMap<u16, Vec<usize>>,
     longest_graphic: usize,
+    /// What is found beside the needles.
+    strangers: Option<Strangers>,
 }
 
 struct Needle {
@@ -74,15 +78,31 @@ impl Search {
         }
         let graphic = kept.iter().filter(|needle| needle.is_graphic);
         let longest_graphic = graphic.map(|needle| needle.bytes.len()).max().unwrap_or(0);
-        Self { needles: kept, window, shift, by_pair, longest_graphic }
+        Self { needles: kept, window, shift, by_pair, longest_graphic, strangers: None }
+    }
+
+    /// Finds placeholders of other sessions as well.
+    #[must_use]
+    pub fn with_strangers(self, strangers: Strangers) -> Self {
+        // They have no white space, as the needles that count there.
+        let longest_graphic = self.longest_graphic.max(strangers.longest());
+        Self { strangers: Some(strangers), longest_graphic, ..self }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.needles.is_empty()
+        self.needles.is_empty() && self.strangers.is_none()
     }
 
-    /// The first needle that begins at `from` or later, and of those that begin there the longest.
+    /// The first needle that begins at `from` or later, and of those that begin there the longest; or a placeholder of another session that
+    /// comes before.
     pub fn find(&self, text: &[u8], from: usize) -> Option<Found> {
+        let needle = self.find_needle(text, from);
+        let Some(strangers) = &self.strangers else { return needle };
+        let before = needle.map_or(text, |needle| text.get(..needle.start).unwrap_or(text));
+        strangers.find(before, from).or(needle)
+    }
+
+    fn find_needle(&self, text: &[u8], from: usize) -> Option<Found> {
         if self.needles.is_empty() {
             return None;
         }
@@ -117,8 +137,8 @@ impl Search {
     /// For needles without white space that is the whole last word, whatever it is: how long something is held back must not tell
     /// whether it is the beginning of a secret.
     pub fn undecided_from(&self, text: &[u8]) -> usize {
-        let last_word = text.iter().rev().take_while(|byte| byte.is_ascii_graphic()).count();
-        let word = last_word.min(self.longest_graphic.saturating_sub(1));
+        let ending = text.iter().rev().take(self.longest_graphic.saturating_sub(1));
+        let word = ending.take_while(|byte| byte.is_ascii_graphic()).count();
         let others = self.needles.iter().filter(|needle| !needle.is_graphic);
         let longest = others.map(|needle| longest_beginning(&needle.bytes, text)).max();
         text.len() - word.max(longest.unwrap_or(0))

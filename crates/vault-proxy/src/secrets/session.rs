@@ -21,6 +21,7 @@ use super::platform::PlatformVariables;
 use super::refresh::Refresher;
 use super::resolve::{Flags, Resolved, resolve};
 use super::sources::Sources;
+use super::strangers::{Recogniser, Strangers};
 use crate::rules::{RulesSource, SessionRules};
 
 /// What is older is looked at anew, so that an archived credential or a changed policy holds at once.
@@ -32,6 +33,7 @@ const HELD_OVER: Duration = Duration::from_secs(30);
 pub struct Loader {
     database: Database,
     keys: EncryptionKeys,
+    recogniser: Arc<Recogniser>,
     platform: PlatformVariables,
     package_hosts: Vec<HostPattern>,
     refresher: Option<Refresher>,
@@ -69,6 +71,7 @@ impl Loader {
     ) -> Self {
         Self {
             database,
+            recogniser: Arc::new(Recogniser::new(&keys)),
             keys,
             platform,
             package_hosts,
@@ -146,11 +149,16 @@ impl Loader {
             return Ok(Some(kept.rules.clone()));
         }
         let Resolved { parts, .. } = resolve(&sources, &self.platform, &self.keys, &self.refused);
+        let strangers = Strangers {
+            recogniser: self.recogniser.clone(),
+            session: identity.session_id,
+            ancestors: sources.ancestors.clone(),
+        };
         let rules = Arc::new(SessionRules {
             identity,
             policy: sources.policy(&self.package_hosts),
             inspect_tls: sources.inspect_tls,
-            secrets: Secrets::new(parts),
+            secrets: Secrets::among(strangers, parts),
         });
         *slot = Some(Kept { sources, rules: rules.clone(), looked_at });
         Ok(Some(rules))

@@ -1,7 +1,7 @@
 //! What a placeholder looks like: models and tools refuse what is not shaped like the real thing.
 
 use platform_core::id::SessionId;
-use platform_sealing::EncryptionKey;
+use platform_sealing::{EncryptionKey, Marks};
 
 /// How a provider's secrets look: a fixed beginning, and letters and digits behind it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,6 +11,9 @@ pub struct Shape {
 }
 
 const OWN: Shape = Shape { prefix: "lap_", letters: 32 };
+
+/// 22 letters have 128 random bits.
+const LEAST_LETTERS: usize = 22;
 
 /// By beginnings of values. AWS's access key ids are not among them: behind `AKIA` there is room for 80 bits only, and what they sign
 /// cannot be signed anew by a proxy.
@@ -78,9 +81,43 @@ impl Shape {
         BY_PREFIX.iter().find(|shape| Some(shape.prefix) == prefix).copied().unwrap_or(OWN)
     }
 
+    /// Those in which there is room for a mark beside what cannot be guessed.
+    pub fn marked() -> impl Iterator<Item = Self> {
+        BY_PREFIX.into_iter().chain([OWN]).filter(|shape| shape.has_mark())
+    }
+
+    fn has_mark(self) -> bool {
+        self.letters >= LEAST_LETTERS + Marks::LETTERS
+    }
+
     /// What stands for the variable in this session.
     pub fn placeholder(self, key: &EncryptionKey, session: SessionId, name: &str) -> String {
+        if !self.has_mark() {
+            return self.without_mark(key, session, name);
+        }
+        let letters = key.placeholder(session, name, self.letters - Marks::LETTERS);
+        key.marked(session, format!("{}{letters}", self.prefix))
+    }
+
+    /// As placeholders were before there were marks. Sessions under way may have kept them in files.
+    pub fn without_mark(self, key: &EncryptionKey, session: SessionId, name: &str) -> String {
         format!("{}{}", self.prefix, key.placeholder(session, name, self.letters))
+    }
+
+    pub fn prefix(self) -> &'static str {
+        self.prefix
+    }
+
+    /// In bytes.
+    pub fn length(self) -> usize {
+        self.prefix.len() + self.letters
+    }
+
+    /// What at the beginning of a text has this shape.
+    pub fn at_start_of(self, text: &[u8]) -> Option<&[u8]> {
+        let shaped = text.get(..self.length())?;
+        let letters = shaped.strip_prefix(self.prefix.as_bytes())?;
+        letters.iter().all(u8::is_ascii_alphanumeric).then_some(shaped)
     }
 }
 
@@ -113,8 +150,16 @@ mod tests {
     }
 
     #[test]
+    fn a_shape_without_room_for_a_mark_has_none() {
+        let bare: Vec<_> = BY_PREFIX.iter().filter(|shape| !shape.has_mark()).collect();
+        let prefixes: Vec<_> = bare.iter().map(|shape| shape.prefix).collect();
+        assert_eq!(prefixes, ["glpat-", "sk_live_", "sk_test_"]);
+        assert!(OWN.has_mark());
+    }
+
+    #[test]
     fn every_placeholder_has_128_random_bits() {
-        assert!(BY_PREFIX.iter().all(|shape| shape.letters >= 22));
+        assert!(BY_PREFIX.iter().all(|shape| shape.letters >= LEAST_LETTERS));
         for (name, prefix) in BY_NAME {
             assert!(BY_PREFIX.iter().any(|shape| shape.prefix == prefix), "{name}");
         }

@@ -3,12 +3,16 @@
 use platform_core::agent::McpServer;
 use platform_core::credential::{Credential, CredentialAuth};
 use platform_core::environment::{EnvironmentConfig, Networking};
-use platform_core::id::{SecretId, VaultId};
+use platform_core::id::{SecretId, SessionId, TeamId, VaultId};
 use platform_core::network::{HostPattern, NetworkPolicy};
+use platform_core::session::ForkedFrom;
 use platform_core::variable::{Variable, Variables};
 use platform_storage::sandbox::SandboxIdentity;
 use platform_storage::secret::StoredSecret;
 use platform_storage::{Connection, StorageError, credential, environment, secret, session, team};
+
+/// Further back nobody looks.
+const MOST_ANCESTORS: usize = 8;
 
 /// What a session's rules are made from. Values are sealed here.
 #[derive(PartialEq)]
@@ -21,6 +25,8 @@ pub struct Sources {
     /// Those of the environment, the agent and the session: later ones win.
     pub layers: [Variables; 3],
     pub credentials: Vec<Credential>,
+    /// From which the session was forked, and those from which they were.
+    pub ancestors: Vec<SessionId>,
     pub sealed: Vec<StoredSecret>,
 }
 
@@ -45,6 +51,7 @@ impl Sources {
         let vaults: Vec<VaultId> =
             session.vault_ids.iter().filter_map(|vault| vault.parse().ok()).collect();
         let credentials = credential::of_vaults(connection, team_id, &vaults).await?;
+        let ancestors = ancestors(connection, team_id, session.forked_from).await?;
         let definition = session.agent.definition;
         let layers = [
             environment_variables,
@@ -61,6 +68,7 @@ impl Sources {
             internal_hosts: team.internal_hosts,
             layers,
             credentials,
+            ancestors,
             sealed,
         }))
     }
@@ -73,6 +81,22 @@ impl Sources {
             self.internal_hosts.clone(),
         )
     }
+}
+
+/// As far as they are still there.
+async fn ancestors(
+    connection: &mut Connection,
+    team: TeamId,
+    origin: Option<ForkedFrom>,
+) -> Result<Vec<SessionId>, StorageError> {
+    let mut ancestors = Vec::new();
+    let mut next = origin;
+    while let Some(origin) = next.filter(|_| ancestors.len() < MOST_ANCESTORS) {
+        ancestors.push(origin.session_id);
+        let found = session::find(connection, team, origin.session_id).await?;
+        next = found.and_then(|session| session.forked_from);
+    }
+    Ok(ancestors)
 }
 
 fn needed(layers: &[Variables], credentials: &[Credential]) -> Vec<SecretId> {

@@ -32,7 +32,7 @@ fn variables(all: &[(&str, Variable)]) -> Variables {
     all.iter().map(|(name, variable)| ((*name).to_owned(), variable.clone())).collect()
 }
 
-async fn bind(desk: &Desk, house: &House) -> Result<EgressBound, String> {
+pub async fn bind(desk: &Desk, house: &House) -> Result<EgressBound, String> {
     let bind = BindEgress {
         team_id: house.team.id.uuid().to_string(),
         session_id: house.session.id.uuid().to_string(),
@@ -45,7 +45,7 @@ async fn bind(desk: &Desk, house: &House) -> Result<EgressBound, String> {
 }
 
 /// What a header with this text becomes on its way to a host.
-fn sent(rules: &SessionRules, host: &str, text: &str) -> Result<String, Misuse> {
+pub fn sent(rules: &SessionRules, host: &str, text: &str) -> Result<String, Misuse> {
     let host: Host = host.parse().unwrap();
     let request = Request::get("/").header("x-key", text).body(()).unwrap();
     let (mut head, ()) = request.into_parts();
@@ -54,7 +54,7 @@ fn sent(rules: &SessionRules, host: &str, text: &str) -> Result<String, Misuse> 
     Ok(head.headers.get("x-key").unwrap().to_str().unwrap().to_owned())
 }
 
-fn environment_variable(
+pub fn environment_variable(
     secret_value: platform_core::id::SecretId,
     name: &str,
     host: &str,
@@ -210,6 +210,7 @@ async fn it_is_told_what_a_host_would_get_and_why() {
     let allowed = check("192.0.2.1").await;
     assert!(allowed.allowed && allowed.tls_terminated, "{allowed:?}");
     assert_eq!(allowed.credentials, ["A_TOKEN"]);
+    assert!(allowed.reason.contains("vaults, are not considered"), "{allowed:?}");
     assert_eq!(allowed.addresses, ["192.0.2.1"]);
     let inside = check("127.0.0.1").await;
     assert!(!inside.allowed && inside.reason.contains("loopback"), "{inside:?}");

@@ -138,7 +138,7 @@ pub struct House {
     pub session: Session,
     pub sandbox: SandboxId,
     /// Dropped last: it removes the database.
-    _server: TestDatabase,
+    server: TestDatabase,
 }
 
 impl House {
@@ -203,11 +203,38 @@ impl House {
         sandboxes::insert_queued(&mut connection, &sandbox).await.unwrap();
         drop(connection);
         let sandbox = sandbox.id;
-        Self { database, team, vault, environment, session, sandbox, _server: server }
+        Self { database, team, vault, environment, session, sandbox, server }
+    }
+
+    pub fn url(&self) -> &str {
+        self.server.url()
     }
 
     pub fn sealer(&self) -> Sealer {
         Sealer { database: self.database.clone(), team: self.team.clone() }
+    }
+
+    /// A sandbox of another session of the same environment.
+    pub async fn claim(&self, session: &Session) -> SandboxId {
+        let sandbox = claimed(&self.environment, session);
+        let mut connection = self.database.connection().await.unwrap();
+        sandboxes::insert_queued(&mut connection, &sandbox).await.unwrap();
+        sandbox.id
+    }
+
+    /// Another sandbox, which waits for a session.
+    pub async fn add_unclaimed(&self) -> SandboxId {
+        let unclaimed = Sandbox {
+            team_id: None,
+            session_id: None,
+            agent_id: None,
+            epoch: None,
+            state: SandboxState::Warm,
+            ..claimed(&self.environment, &self.session)
+        };
+        let mut connection = self.database.connection().await.unwrap();
+        sandboxes::insert_unclaimed(&mut connection, &unclaimed).await.unwrap();
+        unclaimed.id
     }
 
     pub async fn add_credential(&self, auth: CredentialAuth) -> Credential {
@@ -267,6 +294,7 @@ impl Sealer {
         let sealed = keys.seal(binding, value.as_bytes()).unwrap();
         let stored = StoredSecret {
             id,
+            sealed_as: id,
             team_id: self.team.id,
             owner_id: Uuid::now_v7(),
             name: "secret".to_owned(),

@@ -14,3 +14,4 @@ mod terminated;
 mod tools;
 mod tunnels;
 mod upstream;
+mod websockets;

@@ -109,3 +109,33 @@ async fn the_address_that_was_checked_is_the_one_that_is_dialled() {
     assert_eq!(response.status(), StatusCode::OK);
     assert!(received.recv().await.is_some());
 }
+
+#[tokio::test]
+async fn much_passes_both_ways_at_once_as_it_is() {
+    const SIZE: usize = 24 << 20;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let (mut read, mut write) = stream.split();
+        tokio::io::copy(&mut read, &mut write).await.unwrap();
+        write.shutdown().await.unwrap();
+    });
+    let root = Root::create();
+    let mut house = House::open(&root, Plan::unrestricted().inside("echo.test", port));
+    let stream = house.connect(&format!("echo.test:{port}")).await;
+    let (mut read, mut write) = stream.into_split();
+    // A period that divides no buffer's length.
+    let sent: Vec<u8> = (0..251_u8).cycle().take(SIZE).collect();
+    let expected = sent.clone();
+    let writing = tokio::spawn(async move {
+        write.write_all(&sent).await.unwrap();
+        write.shutdown().await.unwrap();
+    });
+    let mut heard = Vec::with_capacity(SIZE);
+    read.read_to_end(&mut heard).await.unwrap();
+    writing.await.unwrap();
+    assert!(heard == expected, "{} bytes came back", heard.len());
+    let decision = house.decisions.recv().await.unwrap();
+    assert_eq!((decision.bytes_out, decision.bytes_in), (SIZE as u64, SIZE as u64));
+}
