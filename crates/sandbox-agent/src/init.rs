@@ -17,6 +17,7 @@ use tokio::net::UnixStream;
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
 
 use self::files::Folders;
 use self::forward::Forward;
@@ -27,6 +28,8 @@ use crate::frame;
 
 /// How long `supervise` may take to open the room's socket.
 const ROOM_OPENS_WITHIN: Duration = Duration::from_mins(1);
+/// How long `supervise`, which hears the same signal in a pod, may take to end what it started. It hangs up then.
+const FAREWELL: Duration = Duration::from_secs(8);
 const ROOM_RETRY: Duration = Duration::from_millis(5);
 
 #[derive(clap::Args)]
@@ -40,6 +43,9 @@ pub(crate) struct Settings {
     /// The room has a network whose far end comes over standard input. What arrives there is asked for at this socket.
     #[arg(long)]
     outside_leads_to: Option<PathBuf>,
+    /// The room's network is not ours. Names are answered on its loopback, and what is connected to by name is asked for at this socket.
+    #[arg(long, conflicts_with = "outside_leads_to")]
+    names_lead_to: Option<PathBuf>,
     /// The home of the room; files may be written below it.
     #[arg(long, default_value = "/home/agent")]
     home: PathBuf,
@@ -52,7 +58,7 @@ pub(crate) struct Settings {
 pub(crate) enum InitError {
     #[error("{address} cannot be listened on")]
     Listen { address: String, source: io::Error },
-    #[error("the room's network has no far end")]
+    #[error("what programs connect to without a proxy leads nowhere")]
     Outside(#[from] OutsideError),
     #[error("the room's socket {} cannot be reached", path.display())]
     Room { path: PathBuf, source: io::Error },
@@ -62,12 +68,16 @@ pub(crate) enum InitError {
     Frame(#[from] FrameError),
 }
 
-/// Runs until the other room hangs up or a signal asks for the end; what it started ends with it.
+/// Runs until the other room hangs up, which it is given a moment for when a signal asks for the end; what was started ends with it.
 pub(crate) async fn run(settings: Settings) -> Result<(), InitError> {
     for forward in settings.forward {
         forward.listen().await?;
     }
-    let mut outside = settings.outside_leads_to.map(Outside::open).transpose()?;
+    let mut outside = match (settings.outside_leads_to, settings.names_lead_to) {
+        (Some(door), _) => Some(Outside::open(door)?),
+        (None, Some(door)) => Some(Outside::of_names(door)?),
+        (None, None) => None,
+    };
     let mut children = signal(SignalKind::child()).map_err(InitError::Signals)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(InitError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(InitError::Signals)?;
@@ -93,6 +103,7 @@ pub(crate) async fn run(settings: Settings) -> Result<(), InitError> {
     };
     send(&frames, Body::Ready(ready)).await;
 
+    let mut ends_at = None;
     let outcome = loop {
         tokio::select! {
             frame = incoming.next() => match frame {
@@ -110,8 +121,9 @@ pub(crate) async fn run(settings: Settings) -> Result<(), InitError> {
                 Err(error) => break Err(error.into()),
             },
             _ = children.recv() => processes.reap(),
-            _ = terminate.recv() => break Ok(()),
-            _ = interrupt.recv() => break Ok(()),
+            _ = terminate.recv() => ends_at = ends_at.or(Some(Instant::now() + FAREWELL)),
+            _ = interrupt.recv() => ends_at = ends_at.or(Some(Instant::now() + FAREWELL)),
+            () = sleep_until(ends_at.unwrap_or_else(Instant::now)), if ends_at.is_some() => break Ok(()),
         }
     };
     processes.signal_all(nix::sys::signal::Signal::SIGKILL);
@@ -160,11 +172,11 @@ async fn carry_out(body: Body, hands: Hands<'_>, frames: &mpsc::Sender<RoomFrame
 
 /// The two rooms start at the same time, so the socket may come a moment later.
 async fn connect(path: &Path) -> Result<UnixStream, InitError> {
-    let deadline = tokio::time::Instant::now() + ROOM_OPENS_WITHIN;
+    let deadline = Instant::now() + ROOM_OPENS_WITHIN;
     loop {
         match UnixStream::connect(path).await {
             Ok(stream) => return Ok(stream),
-            Err(source) if tokio::time::Instant::now() >= deadline => {
+            Err(source) if Instant::now() >= deadline => {
                 return Err(InitError::Room { path: path.to_owned(), source });
             }
             Err(_) => tokio::time::sleep(ROOM_RETRY).await,

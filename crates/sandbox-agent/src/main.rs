@@ -1,8 +1,10 @@
-//! The process beside the harness. One binary: `supervise` out of the harness's reach, `init` inside its room, `tools` for the harness.
+//! The process beside the harness. One binary: `supervise` out of the harness's reach, `init` inside its room, `tools` for the harness,
+//! and what a pod does before both and asks of them.
 
 mod clock;
 mod frame;
 mod init;
+mod pod;
 mod supervise;
 mod tools;
 
@@ -30,6 +32,12 @@ enum Role {
     Init(init::Settings),
     /// Started by a harness: carries its calls of the client's tools to `init`, and so to `supervise`.
     Tools(tools::Settings),
+    /// Copies this program into a folder that the containers of a pod share.
+    Install(pod::Installation),
+    /// Makes the folders of a pod's volume and the file of what its harness's room trusts.
+    PreparePod(pod::Preparation),
+    /// Ends well if `supervise` of this container has its link.
+    IsLinked(pod::Probe),
 }
 
 fn main() -> ExitCode {
@@ -50,18 +58,29 @@ fn main() -> ExitCode {
 }
 
 fn run(role: Role) -> anyhow::Result<()> {
+    match role {
+        Role::Supervise(settings) => until_over(Box::pin(supervise::run(settings)))?,
+        Role::Init(settings) => until_over(Box::pin(init::run(settings)))?,
+        Role::Tools(settings) => until_over(tools::run(settings))?,
+        Role::Install(settings) => pod::install(&settings)?,
+        Role::PreparePod(settings) => pod::prepare(&settings)?,
+        Role::IsLinked(settings) => pod::answer(&settings)?,
+    }
+    Ok(())
+}
+
+fn until_over<E>(role: impl Future<Output = Result<(), E>>) -> anyhow::Result<()>
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
     // Hundreds of these run on one machine: one thread, and small stacks for the few that block.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(2)
         .thread_stack_size(256 * 1024)
         .build()?;
-    match role {
-        Role::Supervise(settings) => runtime.block_on(Box::pin(supervise::run(settings)))?,
-        Role::Init(settings) => runtime.block_on(Box::pin(init::run(settings)))?,
-        Role::Tools(settings) => runtime.block_on(tools::run(settings))?,
-    }
+    let outcome = runtime.block_on(role);
     // A thread that still waits for the disk or for a name must not keep a stopped sandbox alive.
     runtime.shutdown_background();
-    Ok(())
+    Ok(outcome?)
 }

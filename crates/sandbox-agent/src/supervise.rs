@@ -7,11 +7,13 @@ mod harness;
 mod identity;
 mod journal;
 mod link;
+mod linked;
 mod policy;
 mod room;
 mod session;
 mod tools;
 mod translate;
+mod way_out;
 
 use std::io;
 use std::path::PathBuf;
@@ -26,12 +28,14 @@ use tokio::time::timeout;
 
 use self::failure::Failure;
 use self::harness::Places;
-use self::identity::{Identity, IdentityError};
+use self::identity::{Identity, IdentityError, Papers};
 use self::journal::Place;
-use self::link::{Link, LinkEnd};
+use self::link::{Link, LinkEnd, Platform};
+use self::linked::LinkedFile;
 use self::room::{Room, RoomError};
 use self::session::Supervision;
 use self::tools::Tools;
+use self::way_out::{WayOut, WayOutError};
 use crate::clock::{SystemClock, SystemIds};
 
 /// Commands that may wait; the platform gives few.
@@ -45,12 +49,15 @@ const FAREWELL: Duration = Duration::from_secs(10);
 
 #[derive(clap::Args)]
 pub(crate) struct Settings {
-    /// A JSON file with the sandbox's id and its token.
+    #[command(flatten)]
+    papers: Papers,
+    #[command(flatten)]
+    platform: Platform,
+    /// A file that is there as long as the link is.
     #[arg(long)]
-    identity: PathBuf,
-    /// The folder of the sockets that take links, `<replica>.sock` each.
-    #[arg(long)]
-    links: PathBuf,
+    linked_file: Option<PathBuf>,
+    #[command(flatten)]
+    way_out: way_out::Openings,
     /// The socket to open for the harness's room.
     #[arg(long)]
     room: PathBuf,
@@ -69,6 +76,8 @@ pub(crate) enum SuperviseError {
     Signals(#[source] io::Error),
     #[error(transparent)]
     Room(#[from] RoomError),
+    #[error(transparent)]
+    WayOut(#[from] WayOutError),
     #[error("the sandbox cannot go on: {0}")]
     Failed(String),
     #[error("no link for too long, and nothing to do")]
@@ -77,18 +86,25 @@ pub(crate) enum SuperviseError {
 
 /// Runs until the platform, a signal or a failure ends the sandbox.
 pub(crate) async fn run(settings: Settings) -> Result<(), SuperviseError> {
-    let identity = Identity::read(&settings.identity)?;
+    let identity = Identity::read(&settings.papers)?;
+    let way_out = WayOut::open(settings.way_out)?;
     let mut terminate = signals(SignalKind::terminate()).map_err(SuperviseError::Signals)?;
     let mut interrupt = signals(SignalKind::interrupt()).map_err(SuperviseError::Signals)?;
 
     let (written, waiting) = mpsc::channel(1);
     let (commands, ordered) = mpsc::channel(WAITING_COMMANDS);
     let clock = Arc::new(SystemClock);
-    let (link, keeper) = link::prepare(identity, settings.links, waiting, commands, clock);
+    let ends = link::Ends {
+        identity,
+        platform: settings.platform,
+        linked: LinkedFile::new(settings.linked_file),
+        way_out,
+    };
+    let (link, keeper) = link::prepare(ends, waiting, commands, clock);
     let mut keeper = tokio::spawn(keeper.run());
 
     let room = tokio::select! {
-        room = Room::accept(&settings.room) => room?,
+        room = Room::accept(&settings.room, settings.papers.are_a_pod_s()) => room?,
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };

@@ -1,6 +1,8 @@
-//! The far end of the room's network, where every connection arrives that a program makes to an address which is not its own.
+//! Where connections arrive that programs make without knowing a proxy, and names are answered.
 //!
-//! Its sockets lie in a network namespace that nothing in the room can enter. The launcher made them and handed them over.
+//! It is the far end of the room's network, where every address arrives that is not the room's own: its sockets lie in a network namespace
+//! that nothing in the room can enter, and the launcher made them and handed them over. In a pod, whose network is not ours, names are
+//! answered with addresses of the loopback network instead, and only what has a name arrives.
 
 mod names;
 mod question;
@@ -20,7 +22,7 @@ use rustix::net::{
     sockopt,
 };
 
-use self::names::Names;
+use self::names::{Block, Names};
 use super::forward;
 
 /// Where names are asked for.
@@ -35,12 +37,22 @@ const MOST_SOCKETS: usize = 253;
 
 type SharedNames = Arc<Mutex<Names>>;
 
+/// What a connection to an address means, as `host:port`.
+type Meaning = fn(SocketAddr, &mut Names) -> Option<String>;
+
 pub(super) struct Outside {
     door: Arc<PathBuf>,
     names: SharedNames,
     ports: BTreeSet<u16>,
-    /// Sockets that have no port yet.
-    spare: Vec<OwnedFd>,
+    sockets: Sockets,
+}
+
+/// Where further ports are listened on.
+enum Sockets {
+    /// At the far end of the room's network, by sockets that have no port yet.
+    FarEnd { spare: Vec<OwnedFd> },
+    /// On the room's own loopback network, where the addresses lie that stand for names.
+    Loopback,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -64,15 +76,33 @@ impl Outside {
         let mut sockets = sockets.into_iter();
         let datagrams = sockets.next().ok_or(OutsideError::TooFewSockets)?;
         let connections = sockets.next().ok_or(OutsideError::TooFewSockets)?;
-        let names = SharedNames::default();
-        let (door, spare) = (Arc::new(door), sockets.collect());
-        let mut outside = Self { door, names, ports: BTreeSet::from([NAMES]), spare };
-        let failed = |port| move |source| OutsideError::Listen { port, source };
         give_port(&datagrams, NAMES).map_err(failed(NAMES))?;
-        resolver::serve_datagrams(UdpSocket::from(datagrams), Arc::clone(&outside.names))
-            .map_err(failed(NAMES))?;
         let listener = listener(connections, NAMES).map_err(failed(NAMES))?;
-        resolver::serve_connections(listener, Arc::clone(&outside.names)).map_err(failed(NAMES))?;
+        let sockets = Sockets::FarEnd { spare: sockets.collect() };
+        let names = SharedNames::default();
+        Self::serve(sockets, names, UdpSocket::from(datagrams), listener, door)
+    }
+
+    /// Answers names with addresses of the loopback network from now on, and takes connections there.
+    pub(super) fn of_names(door: PathBuf) -> Result<Self, OutsideError> {
+        let here = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), NAMES);
+        let datagrams = UdpSocket::bind(here).map_err(failed(NAMES))?;
+        let listener = TcpListener::bind(here).map_err(failed(NAMES))?;
+        let names = Arc::new(Mutex::new(Names::in_block(Block::LOOPBACK)));
+        Self::serve(Sockets::Loopback, names, datagrams, listener, door)
+    }
+
+    fn serve(
+        sockets: Sockets,
+        names: SharedNames,
+        datagrams: UdpSocket,
+        listener: TcpListener,
+        door: PathBuf,
+    ) -> Result<Self, OutsideError> {
+        resolver::serve_datagrams(datagrams, Arc::clone(&names)).map_err(failed(NAMES))?;
+        resolver::serve_connections(listener, Arc::clone(&names)).map_err(failed(NAMES))?;
+        let ports = BTreeSet::from([NAMES]);
+        let mut outside = Self { door: Arc::new(door), names, ports, sockets };
         for port in WEB {
             outside.listen_on(port)?;
         }
@@ -97,15 +127,22 @@ impl Outside {
         if self.ports.contains(&port) {
             return Ok(());
         }
-        let socket = self.spare.pop().ok_or(OutsideError::TooFewSockets)?;
-        let failed = |source| OutsideError::Listen { port, source };
-        let listener = listener(socket, port).map_err(failed)?;
+        let (listener, meant): (_, Meaning) = match &mut self.sockets {
+            Sockets::FarEnd { spare } => {
+                let socket = spare.pop().ok_or(OutsideError::TooFewSockets)?;
+                (listener(socket, port), through::meant)
+            }
+            Sockets::Loopback => {
+                (TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)), through::name_meant)
+            }
+        };
+        let listener = listener.map_err(failed(port))?;
         let (door, names) = (Arc::clone(&self.door), Arc::clone(&self.names));
         forward::serve_each(listener, MOST_CONNECTIONS, move |connection| {
             let (door, names) = (Arc::clone(&door), Arc::clone(&names));
             async move {
                 let address = connection.local_addr();
-                let meant = address.ok().and_then(|at| through::meant(at, &mut lock(&names)));
+                let meant = address.ok().and_then(|at| meant(at, &mut lock(&names)));
                 let Some(meant) = meant else { return };
                 if let Err(error) = through::carry(connection, &meant, &door).await {
                     let error = &error as &dyn std::error::Error;
@@ -113,10 +150,14 @@ impl Outside {
                 }
             }
         })
-        .map_err(failed)?;
+        .map_err(failed(port))?;
         self.ports.insert(port);
         Ok(())
     }
+}
+
+fn failed(port: u16) -> impl FnOnce(io::Error) -> OutsideError {
+    move |source| OutsideError::Listen { port, source }
 }
 
 /// The sockets of one message, in their order. What is started later inherits none of them.

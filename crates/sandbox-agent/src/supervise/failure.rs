@@ -8,6 +8,7 @@ use super::command::InvalidCommand;
 use super::harness::HarnessError;
 use super::journal::JournalError;
 use super::room::RoomError;
+use super::way_out::WayOutError;
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
@@ -21,12 +22,14 @@ pub(super) enum Failure {
     Journal(#[from] JournalError),
     #[error("a command of the platform cannot be understood")]
     Command(#[from] InvalidCommand),
+    #[error("there is no way out")]
+    WayOut(#[from] WayOutError),
 }
 
 /// What the platform is told: its word for the failure, and everything known about it in one sentence.
 pub(super) fn frame(failure: &Failure) -> Failed {
     let reason = match failure {
-        Failure::Start(_) | Failure::Command(_) => "start_failed",
+        Failure::Start(_) | Failure::Command(_) | Failure::WayOut(_) => "start_failed",
         Failure::Restart(_) | Failure::Room(_) | Failure::Journal(_) => "harness_failed",
     };
     let sources = std::iter::successors(Some(failure as &dyn Error), |error| (*error).source());

@@ -1,10 +1,10 @@
 //! The link to the platform: dialled again whenever it breaks, to whichever replica answers. What the journal holds is sent until it is
 //! acknowledged; previews only if there is a link at the moment.
 
+mod backlog;
 mod dial;
 mod exchange;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,11 +16,16 @@ use platform_messaging::proto::link::{Failed, Hello, Preview, Startup};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use self::backlog::Backlog;
 use self::dial::Backoff;
-use self::exchange::{Backlog, Exchange, Over};
+use self::exchange::{Exchange, Over};
 use super::command::Command;
-use super::identity::Identity;
+use super::identity::{Identity, IdentityError};
 use super::journal::Written;
+use super::linked::LinkedFile;
+use super::way_out::WayOut;
+
+pub(super) use self::dial::Platform;
 
 /// Frames that may wait for the link. Beyond this previews are dropped: their event replaces them anyway.
 const WAITING: usize = 1024;
@@ -64,10 +69,20 @@ pub(super) struct Link {
     clock: Arc<dyn Clock>,
 }
 
+/// Who has the link, with whom, and what it is for besides its frames.
+pub(super) struct Ends {
+    pub(super) identity: Identity,
+    pub(super) platform: Platform,
+    pub(super) linked: LinkedFile,
+    /// Where the room's connections go, which each welcome may change.
+    pub(super) way_out: Option<WayOut>,
+}
+
 /// The task that keeps the link.
 pub(super) struct LinkKeeper {
-    identity: Identity,
-    folder: PathBuf,
+    ends: Ends,
+    /// Which sandbox this is, where only the platform knows.
+    admitted_as: String,
     outgoing: mpsc::Receiver<Body>,
     standing: watch::Receiver<Standing>,
     written: mpsc::Receiver<Vec<Written>>,
@@ -75,10 +90,9 @@ pub(super) struct LinkKeeper {
     backlog: Backlog,
 }
 
-/// A link that is not dialled yet, and the task that will: its sockets lie in `folder`, journal entries come by `written`.
+/// A link that is not dialled yet, and the task that will: journal entries come by `written`.
 pub(super) fn prepare(
-    identity: Identity,
-    folder: PathBuf,
+    ends: Ends,
     written: mpsc::Receiver<Vec<Written>>,
     commands: mpsc::Sender<Command>,
     clock: Arc<dyn Clock>,
@@ -88,8 +102,8 @@ pub(super) fn prepare(
     let backlog = Backlog::default();
     let acknowledged = backlog.acknowledged();
     let keeper = LinkKeeper {
-        identity,
-        folder,
+        ends,
+        admitted_as: String::new(),
         outgoing: waiting,
         standing: seen,
         written,
@@ -148,23 +162,13 @@ impl LinkKeeper {
         let mut backoff = Backoff::default();
         let mut last_linked = Instant::now();
         loop {
-            if let Some(socket) = dial::dial(&self.folder).await {
-                let exchange = Exchange {
-                    hello: self.hello(),
-                    outgoing: &mut self.outgoing,
-                    standing: &mut self.standing,
-                    written: &mut self.written,
-                    commands: &self.commands,
-                    backlog: &mut self.backlog,
-                };
-                match exchange.run(socket).await {
-                    Over::Ended(end) => return end,
-                    Over::Broken { was_welcome: true } => {
-                        backoff = Backoff::default();
-                        last_linked = Instant::now();
-                    }
-                    Over::Broken { was_welcome: false } => {}
+            match self.connect().await {
+                Some(Over::Ended(end)) => return end,
+                Some(Over::Broken { was_linked: true }) => {
+                    backoff = Backoff::default();
+                    last_linked = Instant::now();
                 }
+                Some(Over::Broken { was_linked: false }) | None => {}
             }
             let alone = last_linked.elapsed();
             let standing = self.standing.borrow().clone();
@@ -179,19 +183,46 @@ impl LinkKeeper {
         }
     }
 
-    fn hello(&self) -> Hello {
+    /// One connection, from its beginning to its end. `None`: there was none.
+    async fn connect(&mut self) -> Option<Over> {
+        let hello = match self.hello() {
+            Ok(hello) => hello,
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "it cannot be said who this sandbox is");
+                return None;
+            }
+        };
+        let socket = self.ends.platform.dial().await?;
+        let exchange = Exchange {
+            hello,
+            admitted_as: &mut self.admitted_as,
+            linked: &self.ends.linked,
+            way_out: self.ends.way_out.as_ref(),
+            outgoing: &mut self.outgoing,
+            standing: &mut self.standing,
+            written: &mut self.written,
+            commands: &self.commands,
+            backlog: &mut self.backlog,
+            is_parked: false,
+        };
+        let over = exchange.run(socket).await;
+        self.ends.linked.remove();
+        Some(over)
+    }
+
+    fn hello(&self) -> Result<Hello, IdentityError> {
         let standing = self.standing.borrow();
         let id = |uuid: uuid::Uuid| uuid.to_string();
         let (session, epoch) = standing.session.unzip();
-        Hello {
-            sandbox_id: id(self.identity.sandbox_id.uuid()),
-            token: self.identity.token.clone(),
+        Ok(Hello {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             session_id: session.map(|session| id(session.uuid())).unwrap_or_default(),
             epoch: epoch.map_or(0, |epoch| epoch.0),
             journal_through: self.backlog.written_through(),
             turn_id: standing.turn.map(|turn| id(turn.uuid())).unwrap_or_default(),
             harness_ready: standing.harness_ready,
-        }
+            ..self.ends.identity.hello()?
+        })
     }
 }

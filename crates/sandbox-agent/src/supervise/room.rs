@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::fs::Permissions;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -99,14 +101,18 @@ impl fmt::Display for Ended {
 }
 
 impl Room {
-    /// Waits for `init` and takes exactly one connection: what the agent starts later finds no socket to speak on.
-    pub(super) async fn accept(path: &Path) -> Result<Self, RoomError> {
+    /// Waits for `init` and takes exactly one connection: what the agent starts later finds no socket to speak on. The other room may be
+    /// another user's, of the same group.
+    pub(super) async fn accept(path: &Path, is_shared_by_group: bool) -> Result<Self, RoomError> {
         let opening = |source| RoomError::Open { path: path.to_owned(), source };
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(opening(error)),
             Ok(()) | Err(_) => {}
         }
         let listener = UnixListener::bind(path).map_err(opening)?;
+        if is_shared_by_group {
+            std::fs::set_permissions(path, Permissions::from_mode(0o660)).map_err(opening)?;
+        }
         let (socket, _) = listener.accept().await.map_err(opening)?;
         drop(listener);
         std::fs::remove_file(path).map_err(opening)?;

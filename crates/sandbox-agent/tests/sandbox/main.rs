@@ -4,6 +4,8 @@
 
 mod approvals;
 mod custom_tools;
+mod names;
 mod platform;
+mod pod;
 mod restored;
 mod turns;

@@ -20,7 +20,8 @@ use platform_messaging::proto::link::{
 use platform_messaging::{decode, encode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::UnixListener;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
@@ -28,7 +29,7 @@ use tokio_tungstenite::tungstenite::Message as Packet;
 use uuid::Uuid;
 
 /// Long enough for a busy machine; a test that waits this long has failed.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) const SESSION: Uuid = Uuid::from_u128(5);
 
@@ -132,18 +133,17 @@ impl Sandbox {
     /// Takes the next connection and its greeting.
     pub(crate) async fn accept(&self) -> (Link, Hello) {
         let (mut link, hello) = self.accept_without_welcome().await;
-        link.send(Body::Welcome(Welcome { superseded: false })).await;
+        link.send(Body::Welcome(Welcome::default())).await;
         (link, hello)
     }
 
     pub(crate) async fn accept_without_welcome(&self) -> (Link, Hello) {
         let accepted = async {
             let (stream, _) = self.listener.accept().await.unwrap();
+            let stream: Box<dyn Wire> = Box::new(stream);
             tokio_tungstenite::accept_async(stream).await.unwrap()
         };
-        let mut link = Link { socket: timeout(PATIENCE, accepted).await.unwrap(), through: 0 };
-        let Body::Hello(hello) = link.next().await else { panic!("the first frame is no hello") };
-        (link, hello)
+        Link::greeted(timeout(PATIENCE, accepted).await.unwrap()).await
     }
 
     /// Waits until both processes have ended by themselves.
@@ -161,13 +161,24 @@ impl Sandbox {
     }
 }
 
+/// What a link runs over.
+pub(crate) trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
+
 /// The platform's side of one connection. Journal batches are acknowledged as they come, unless a test reads frames itself.
 pub(crate) struct Link {
-    socket: WebSocketStream<UnixStream>,
+    socket: WebSocketStream<Box<dyn Wire>>,
     through: u64,
 }
 
 impl Link {
+    pub(crate) async fn greeted(socket: WebSocketStream<Box<dyn Wire>>) -> (Self, Hello) {
+        let mut link = Self { socket, through: 0 };
+        let Body::Hello(hello) = link.next().await else { panic!("the first frame is no hello") };
+        (link, hello)
+    }
+
     pub(crate) async fn send(&mut self, body: Body) {
         let packet = Packet::Binary(encode(&Frame { body: Some(body) }).into());
         self.socket.send(packet).await.unwrap();

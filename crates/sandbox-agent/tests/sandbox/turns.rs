@@ -361,7 +361,7 @@ async fn a_superseded_sandbox_ends_by_itself() {
     let (sandbox, link) = ready(&volume).await;
     drop(link);
     let (mut link, _) = sandbox.accept_without_welcome().await;
-    link.send(Body::Welcome(Welcome { superseded: true })).await;
+    link.send(Body::Welcome(Welcome { superseded: true, ..Welcome::default() })).await;
     let (supervise, init) = sandbox.ended().await;
     assert!(supervise.success() && init.success());
 }
@@ -377,7 +377,7 @@ async fn a_superseded_sandbox_writes_nothing_more_to_the_workspace() {
         tokio::task::yield_now().await;
     }
     let told = std::time::Instant::now();
-    link.send(Body::Welcome(Welcome { superseded: true })).await;
+    link.send(Body::Welcome(Welcome { superseded: true, ..Welcome::default() })).await;
     let (supervise, _) = sandbox.ended().await;
     // Sooner than the grace that what ends by itself is given: what scribbles takes no notice of it.
     assert!(supervise.success() && told.elapsed().as_secs_f64() < 1.5, "{:?}", told.elapsed());

@@ -4,15 +4,35 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-/// The block that is set aside for measurements (RFC 2544), so that no program means one of its addresses.
-const BLOCK: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 0);
-const BLOCK_BITS: u32 = 15;
+/// Addresses of which no program means one, so that they can stand for names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Block {
+    first: Ipv4Addr,
+    bits: u32,
+}
+
+impl Block {
+    /// Set aside for measurements (RFC 2544).
+    pub(super) const MEASUREMENTS: Self = Self { first: Ipv4Addr::new(198, 18, 0, 0), bits: 15 };
+    /// A part of the loopback network: connections to it never leave the machine.
+    pub(super) const LOOPBACK: Self = Self { first: Ipv4Addr::new(127, 64, 0, 0), bits: 10 };
+
+    fn contains(self, address: Ipv4Addr) -> bool {
+        (u32::from(address) ^ u32::from(self.first)) >> (u32::BITS - self.bits) == 0
+    }
+
+    fn address(self, number: u32) -> Ipv4Addr {
+        Ipv4Addr::from(u32::from(self.first) + number)
+    }
+}
+
 /// Names that are remembered. Then the one that was not used for longest gives its address to the next.
 const MOST: u32 = 65_534;
 
 /// Which address stands for which name.
 #[derive(Debug)]
 pub(super) struct Names {
+    block: Block,
     most: u32,
     known: HashMap<Arc<str>, Place>,
     numbers: HashMap<u32, Arc<str>>,
@@ -29,13 +49,18 @@ struct Place {
 
 impl Default for Names {
     fn default() -> Self {
-        Self::with_room_for(MOST)
+        Self::in_block(Block::MEASUREMENTS)
     }
 }
 
 impl Names {
-    fn with_room_for(most: u32) -> Self {
+    pub(super) fn in_block(block: Block) -> Self {
+        Self::with_room_for(MOST, block)
+    }
+
+    fn with_room_for(most: u32, block: Block) -> Self {
         Self {
+            block,
             most,
             known: HashMap::new(),
             numbers: HashMap::new(),
@@ -48,7 +73,7 @@ impl Names {
     pub(super) fn address_of(&mut self, name: &str) -> Ipv4Addr {
         if let Some(place) = self.known.get(name).copied() {
             self.use_again(name, place);
-            return address(place.number);
+            return self.block.address(place.number);
         }
         let number = self.free_place();
         let name: Arc<str> = name.into();
@@ -56,17 +81,25 @@ impl Names {
         self.uses.insert(self.last_use, number);
         self.known.insert(Arc::clone(&name), Place { number, last_use: self.last_use });
         self.numbers.insert(number, name);
-        address(number)
+        self.block.address(number)
     }
 
     /// The name that an address stands for.
     pub(super) fn name_of(&mut self, address: Ipv4Addr) -> Option<Arc<str>> {
-        let number = u32::from(address).checked_sub(u32::from(BLOCK))?;
+        let number = u32::from(address).checked_sub(u32::from(self.block.first))?;
         let name = Arc::clone(self.numbers.get(&number)?);
         if let Some(place) = self.known.get(&name).copied() {
             self.use_again(&name, place);
         }
         Some(name)
+    }
+
+    /// Whether an address can only stand for a name.
+    pub(super) fn stand_at(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(address) => self.block.contains(address),
+            IpAddr::V6(_) => false,
+        }
     }
 
     fn use_again(&mut self, name: &str, place: Place) {
@@ -93,20 +126,6 @@ impl Names {
     }
 }
 
-/// Whether an address can only stand for a name.
-pub(super) fn stands_for_a_name(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => {
-            (u32::from(address) ^ u32::from(BLOCK)) >> (u32::BITS - BLOCK_BITS) == 0
-        }
-        IpAddr::V6(_) => false,
-    }
-}
-
-fn address(number: u32) -> Ipv4Addr {
-    Ipv4Addr::from(u32::from(BLOCK) + number)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,12 +140,12 @@ mod tests {
         assert_eq!(names.name_of(second).as_deref(), Some("two.example"));
         assert_eq!(names.name_of(Ipv4Addr::new(198, 18, 9, 9)), None);
         assert_eq!(names.name_of(Ipv4Addr::new(10, 0, 0, 1)), None);
-        assert!(stands_for_a_name(first.into()));
+        assert!(names.stand_at(first.into()));
     }
 
     #[test]
     fn the_name_that_was_not_used_for_longest_makes_room() {
-        let mut names = Names::with_room_for(2);
+        let mut names = Names::with_room_for(2, Block::LOOPBACK);
         let kept = names.address_of("kept.example");
         let forgotten = names.address_of("forgotten.example");
         // A connection is a use too.
@@ -138,12 +157,23 @@ mod tests {
     }
 
     #[test]
-    fn the_block_ends_where_it_ends() {
-        for inside in ["198.18.0.1", "198.19.255.255"] {
-            assert!(stands_for_a_name(inside.parse().unwrap()), "{inside}");
-        }
-        for outside in ["198.17.255.255", "198.20.0.0", "::ffff:198.18.0.1", "1.1.1.1"] {
-            assert!(!stands_for_a_name(outside.parse().unwrap()), "{outside}");
+    fn a_block_ends_where_it_ends() {
+        let blocks = [
+            (
+                Block::MEASUREMENTS,
+                ["198.18.0.1", "198.19.255.255"],
+                ["198.17.255.255", "198.20.0.0"],
+            ),
+            (Block::LOOPBACK, ["127.64.0.1", "127.127.255.255"], ["127.63.255.255", "127.128.0.0"]),
+        ];
+        for (block, within, beyond) in blocks {
+            let names = Names::in_block(block);
+            for address in within {
+                assert!(names.stand_at(address.parse().unwrap()), "{address}");
+            }
+            for address in beyond.into_iter().chain(["::ffff:198.18.0.1", "1.1.1.1", "127.0.0.1"]) {
+                assert!(!names.stand_at(address.parse().unwrap()), "{address}");
+            }
         }
     }
 }

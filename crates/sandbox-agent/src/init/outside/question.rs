@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::names::{Names, stands_for_a_name};
+use super::names::Names;
 
 const HEAD: usize = 12;
 const LONGEST_NAME: usize = 255;
@@ -138,7 +138,7 @@ impl<'a> Question<'a> {
         let forward: Vec<_> = reversed.rsplit('.').collect();
         let name = match forward.join(".").parse::<Ipv4Addr>() {
             Ok(Ipv4Addr::LOCALHOST) => Some("localhost".into()),
-            Ok(address) if stands_for_a_name(address.into()) => names.name_of(address),
+            Ok(address) if names.stand_at(address.into()) => names.name_of(address),
             Ok(_) | Err(_) => None,
         };
         match name {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::names::{Names, stands_for_a_name};
+use super::names::Names;
 use crate::init::forward;
 
 /// How long the door may take to say whether it takes a connection.
@@ -29,14 +29,19 @@ pub(super) enum ThroughError {
 /// What a connection to this address means, as `host:port`. `None`: nothing that is outside.
 pub(super) fn meant(address: SocketAddr, names: &mut Names) -> Option<String> {
     let (ip, port) = (address.ip().to_canonical(), address.port());
+    if names.stand_at(ip) {
+        return name_meant(address, names);
+    }
     if ip.is_loopback() || ip.is_unspecified() {
         return None;
     }
-    if stands_for_a_name(ip) {
-        let IpAddr::V4(ip) = ip else { return None };
-        return names.name_of(ip).map(|name| format!("{name}:{port}"));
-    }
     Some(SocketAddr::new(ip, port).to_string())
+}
+
+/// The same where only names lead outside.
+pub(super) fn name_meant(address: SocketAddr, names: &mut Names) -> Option<String> {
+    let IpAddr::V4(ip) = address.ip().to_canonical() else { return None };
+    names.name_of(ip).map(|name| format!("{name}:{}", address.port()))
 }
 
 /// Carries a connection through the door until both sides have said all.
@@ -84,6 +89,7 @@ mod tests {
     use tokio::net::{TcpListener, UnixListener};
 
     use super::*;
+    use crate::init::outside::names::Block;
 
     #[test]
     fn an_address_that_stands_for_a_name_means_the_name() {
@@ -106,6 +112,17 @@ mod tests {
             ["127.0.0.1:80", "127.9.9.9:80", "[::1]:80", "[::ffff:127.0.0.1]:80", "0.0.0.0:80"]
         {
             assert_eq!(of(here), None, "{here}");
+        }
+    }
+
+    #[test]
+    fn where_only_names_lead_outside_every_other_address_means_nothing() {
+        let mut names = Names::in_block(Block::LOOPBACK);
+        let api = names.address_of("api.example");
+        let mut of = |address: &str| name_meant(address.parse().unwrap(), &mut names);
+        assert_eq!(of(&format!("{api}:443")).as_deref(), Some("api.example:443"));
+        for other in ["127.0.0.1:80", "127.64.9.9:80", "10.244.0.7:80", "[::1]:80"] {
+            assert_eq!(of(other), None, "{other}");
         }
     }
 
