@@ -7,6 +7,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use platform_core::id::{SessionId, TurnId};
@@ -76,13 +77,13 @@ async fn measure(
         for row in rows.iter_mut().take(2) {
             let (copied, _bytes) = copy(backend.layout().root(), &files)?;
             let began = Instant::now();
-            let kept = backend.take_snapshot(session, turn()).await?;
+            let kept = backend.take_snapshot(session, turn(), Arc::default()).await?;
             row.push(Row { took: began.elapsed(), copied, bytes: kept.new_bytes });
             change(&files)?;
             sync();
         }
         let last = turn();
-        backend.take_snapshot(session, last).await?;
+        backend.take_snapshot(session, last, Arc::default()).await?;
         let (copied, bytes) = copy(backend.layout().root(), &files)?;
         let began = Instant::now();
         backend.restore_snapshot(fork, session, last).await?;

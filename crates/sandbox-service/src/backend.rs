@@ -1,31 +1,53 @@
 //! What runs sandboxes: the seam between this service and a machine or a cluster.
 
+pub mod kubernetes;
 pub mod local;
+mod programs;
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use platform_core::environment::Resources;
 use platform_core::harness::Manifest;
-use platform_core::id::{SandboxId, SessionId, TurnId};
+use platform_core::id::{EnvironmentId, SandboxId, SessionId, TeamId, TurnId};
+use platform_core::sandbox::Backend;
 use secrecy::SecretString;
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::planted::Lookout;
 use crate::snapshots::{Kept, SnapshotError};
 
 /// Everything a backend must know to start one sandbox. A sandbox starts knowing only where to dial and who it is.
 #[derive(Debug)]
 pub struct StartOrder {
     pub sandbox: SandboxId,
+    /// `None` while no session has claimed it.
+    pub team: Option<TeamId>,
+    pub environment: EnvironmentId,
     /// Whose workspace it works on. `None`: a new one, until a session claims the sandbox.
     pub session: Option<SessionId>,
+    /// In place of the harness's own image, where images are known.
+    pub image: Option<String>,
     pub resources: Resources,
+    /// How many sandboxes like this one are to wait for sessions, where the backend keeps them.
+    pub warm_pool_size: u32,
     pub harness: Manifest,
     /// What its sandbox-agent shows on the link.
     pub token: SecretString,
+}
+
+/// Where a sandbox finds vault-proxy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WayOut {
+    /// At a socket of its own, which is there before the sandbox is.
+    Socket(PathBuf),
+    /// At an address that all share. It shows whose it is by a ticket, which its link brings along with what it has to trust.
+    Ticket(SocketAddr),
 }
 
 /// How a sandbox came to its end without being told to.
@@ -76,6 +98,18 @@ pub enum BackendError {
     StillAlive,
     #[error("the session's files cannot be put under the running sandbox")]
     Graft(#[from] local::GraftError),
+    #[error("{what} failed")]
+    Cluster { what: &'static str, source: Box<kubernetes::ClusterError> },
+    #[error("there is no image for the harness {0}; name one in LAP__KUBERNETES__HARNESS_IMAGES")]
+    ImageMissing(String),
+    /// Carries what the cluster said about it.
+    #[error("the cluster did not bring the sandbox up: {0}")]
+    NotInTime(String),
+    /// Carries what became of them.
+    #[error("the session's files are lost: {0}")]
+    WorkspaceLost(String),
+    #[error("files at the end of a turn are not kept by this backend; begin a new session")]
+    NoSnapshots,
     #[error("the files of session {session} at the end of turn {turn} are not kept any more")]
     SnapshotMissing { session: SessionId, turn: TurnId },
 }
@@ -88,6 +122,9 @@ impl BackendError {
 
 /// Runs sandboxes. Every operation may be repeated.
 pub trait SandboxBackend: Send + Sync + 'static {
+    /// As rows name it.
+    fn name(&self) -> Backend;
+
     /// Makes what must exist before vault-proxy can listen and [`SandboxBackend::start`] can start.
     fn prepare(&self, order: &StartOrder) -> Result<(), BackendError>;
 
@@ -133,11 +170,16 @@ pub trait SandboxBackend: Send + Sync + 'static {
     /// Removes a session's files for good.
     fn remove_workspace(&self, session: SessionId) -> BoxFuture<'_, Result<(), BackendError>>;
 
-    /// Keeps a session's files as they are now, as those at the end of a turn. A failure leaves nothing of the turn.
+    /// Whether files at the end of a turn can be kept.
+    fn keeps_snapshots(&self) -> bool;
+
+    /// Keeps a session's files as they are now, as those at the end of a turn. A failure leaves nothing of the turn. What is read on the
+    /// way goes past the lookout.
     fn take_snapshot(
         &self,
         session: SessionId,
         turn: TurnId,
+        lookout: Arc<Lookout>,
     ) -> BoxFuture<'_, Result<Kept, SnapshotError>>;
 
     /// How long [`SandboxBackend::take_snapshot`] tries.
@@ -151,8 +193,14 @@ pub trait SandboxBackend: Send + Sync + 'static {
         turn: TurnId,
     ) -> BoxFuture<'_, Result<(), BackendError>>;
 
-    /// The sandbox's socket to vault-proxy.
-    fn egress_socket(&self, sandbox: SandboxId) -> PathBuf;
+    /// How the sandbox reaches vault-proxy.
+    fn way_out(&self, sandbox: SandboxId) -> WayOut;
+
+    /// Whether sandboxes that nobody has claimed yet are this service's to start. A backend may keep its own.
+    fn keeps_warm_pools(&self) -> bool;
+
+    /// Who dials, where sandboxes are pods that have no token of ours.
+    fn pods(&self) -> Option<&kubernetes::Pods>;
 
     /// What a sandbox takes on the disk, with its workspace. Counts no further than what exceeds `allowed`. Blocks.
     fn used_disk(

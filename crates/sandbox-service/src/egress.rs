@@ -28,14 +28,15 @@ pub enum EgressError {
     Refused(String),
 }
 
-/// Answers once the sandbox's way out listens at `socket`, with the authority (PEM) that the sandbox has to trust.
+/// Answers once the sandbox's way out listens at `socket`, or is open to its ticket, with the authority (PEM) that the sandbox has to trust.
 pub async fn open(
     broker: &Broker,
     ids: &dyn IdSource,
     sandbox: SandboxId,
-    socket: &Path,
+    socket: Option<&Path>,
 ) -> Result<String, EgressError> {
-    let open = OpenEgress { socket_path: socket.to_string_lossy().into_owned() };
+    let socket_path = socket.map(|path| path.to_string_lossy().into_owned()).unwrap_or_default();
+    let open = OpenEgress { socket_path };
     match ask(broker, ids, sandbox, Action::Open(open)).await? {
         Some(Outcome::Opened(opened)) => Ok(opened.ca_certificate_pem),
         Some(Outcome::Bound(_) | Outcome::PolicyChecked(_) | Outcome::CredentialValidated(_))

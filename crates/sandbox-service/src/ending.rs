@@ -58,7 +58,8 @@ pub async fn lose(service: &Arc<Service>, sandbox: SandboxId, loss: Loss) {
         sandbox.id = %sandbox,
         session.id = row.session_id.map(|id| id.to_string()),
         loss.reason,
-        loss.message,
+        // Not what it quotes of the sandbox's own lines: those are cleaned where they are written into the session's log.
+        loss.message = loss.message.lines().next(),
         "sandbox lost"
     );
     if row.session_id.is_none() {
@@ -107,6 +108,8 @@ pub async fn finish(
 ) -> Result<(), EndingError> {
     service.backend().stop(sandbox.id).await?;
     service.links().forget(sandbox.id);
+    service.tickets().forget(sandbox.id);
+    service.planted().forget(sandbox.id);
     if let Err(error) = egress::close(service.broker(), service.ids(), sandbox.id).await {
         // vault-proxy notices by itself that the socket is gone.
         tracing::debug!(error = &error as &dyn Error, "the closing of a way out was not sent");

@@ -8,11 +8,12 @@ use platform_messaging::proto::egress::EgressBound;
 use platform_messaging::proto::link::frame::Body;
 use platform_messaging::proto::link::{Hydrate, Prepare};
 
-use crate::backend::BackendError;
+use crate::backend::{BackendError, WayOut};
 use crate::egress::{self, EgressError};
 use crate::ending;
 use crate::link::NotLinked;
 use crate::manifests::ManifestError;
+use crate::models::Door;
 use crate::notes::{Loss, Notes};
 use crate::service::Service;
 
@@ -100,5 +101,12 @@ pub async fn prepare(service: &Service, sandbox: &Sandbox) -> Result<(), Hydrate
 }
 
 async fn gateway_models(service: &Service, sandbox: &Sandbox) -> Vec<String> {
-    service.models().list(&service.backend().egress_socket(sandbox.id)).await
+    let door = match service.backend().way_out(sandbox.id) {
+        WayOut::Socket(path) => Door::Socket(path),
+        // The link is held here, so its ticket is from here.
+        WayOut::Ticket(address) => {
+            Door::Address { address, ticket: service.tickets().of(sandbox.id) }
+        }
+    };
+    service.models().list(&door).await
 }

@@ -5,6 +5,7 @@ mod grace;
 pub mod greeting;
 mod hello;
 pub mod listener;
+mod pod_identity;
 pub mod replica;
 mod uplink;
 

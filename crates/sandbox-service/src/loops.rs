@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use platform_messaging::topology::Queue;
-use tokio::net::UnixListener;
+use tokio::net::{TcpListener, UnixListener};
 
 use crate::admission::keeper;
 use crate::link::{greeting, listener};
@@ -14,8 +14,11 @@ use crate::{commands, disk_limit, leftovers, recovery, warm_pool};
 const PREFETCH: u16 = 64;
 const CONCURRENCY: usize = 32;
 
-/// Starts all of it. `listener` is where sandboxes dial this replica.
-pub fn spawn_all(service: &Arc<Service>, listener: UnixListener) {
+/// Starts all of it. `listener` is where sandboxes of this machine dial this replica, `of_pods` where those of a cluster do.
+pub fn spawn_all(service: &Arc<Service>, listener: UnixListener, of_pods: Option<TcpListener>) {
+    if let Some(of_pods) = of_pods {
+        service.tasks().spawn("links of pods", listener::listen_to_pods(service.clone(), of_pods));
+    }
     let tasks = service.tasks();
     tasks.spawn("link commands", consume_link_commands(service.clone()));
     tasks.spawn("missed link commands", ask_for_missed_commands(service.clone()));

@@ -11,22 +11,47 @@ use platform_messaging::Broker;
 use platform_runtime::clock::{SystemClock, SystemIds};
 use platform_runtime::lifecycle::{Context, run};
 use platform_runtime::settings::{
-    BrokerSettings, DatabaseSettings, SandboxBackendName, SandboxSettings, SnapshotSettings,
+    BrokerSettings, DatabaseSettings, KubernetesSettings, Reader, SandboxBackendName,
+    SandboxSettings, Section, SnapshotSettings,
 };
 use platform_storage::Database;
 use sandbox_service::admission::{AdmissionSettings, capacity};
 use sandbox_service::backend::SandboxBackend;
-use sandbox_service::backend::local::{LocalBackend, LocalSettings, launcher, network};
+use sandbox_service::backend::kubernetes::{HOST, KubernetesBackend};
+use sandbox_service::backend::local::layout::Layout;
+use sandbox_service::backend::local::{
+    LocalBackend, LocalSettings, launcher, make_replicas_folders, network,
+};
 use sandbox_service::figures::Figures;
 use sandbox_service::link::replica::Replica;
 use sandbox_service::loops;
 use sandbox_service::manifests::Manifests;
 use sandbox_service::service::{Parts, Service};
 use sandbox_service::snapshots::SnapshotLimits;
-
 use secrecy::ExposeSecret;
+use tokio::net::TcpListener;
 
-type Settings = ((DatabaseSettings, BrokerSettings), (SandboxSettings, SnapshotSettings));
+/// How many pods may be brought up at once: each takes some twenty calls of the API server.
+const PARALLEL_STARTS: usize = 32;
+
+type Settings = ((DatabaseSettings, BrokerSettings), (BackendSettings, SnapshotSettings));
+
+struct BackendSettings {
+    sandbox: SandboxSettings,
+    /// Only where sandboxes are pods.
+    kubernetes: Option<KubernetesSettings>,
+}
+
+impl Section for BackendSettings {
+    fn read(reader: &mut Reader) -> Option<Self> {
+        let sandbox = SandboxSettings::read(reader)?;
+        let kubernetes = match sandbox.backend {
+            SandboxBackendName::Local => None,
+            SandboxBackendName::Kubernetes => Some(KubernetesSettings::read(reader)?),
+        };
+        Some(Self { sandbox, kubernetes })
+    }
+}
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
@@ -56,43 +81,34 @@ fn probe_network() -> ExitCode {
 }
 
 async fn start(context: Context<Settings>) -> anyhow::Result<()> {
-    let ((database, broker), (sandbox, snapshots)) = &context.settings;
-    let backend = match sandbox.backend {
-        SandboxBackendName::Local => open_local(sandbox)?
-            .with_snapshot_limits(limits(*snapshots))
-            .with_root_certificates(&sandbox.root_certificates),
-        SandboxBackendName::Kubernetes => {
-            bail!("SANDBOX_BACKEND=kubernetes is not built into this version; use local")
-        }
+    let ((database, broker), (settings, snapshots)) = &context.settings;
+    let sandbox = &settings.sandbox;
+    let opened = match &settings.kubernetes {
+        None => open_local(sandbox, *snapshots)?,
+        Some(kubernetes) => open_kubernetes(&context, sandbox, kubernetes).await?,
     };
+    let Opened { backend, layout, user, host, admission, of_pods } = opened;
     let figures = Figures::register(&context.metrics, &backend.limits());
     tracing::info!(limits = %backend.limits(), "sandbox limits");
     let database = Database::connect(database.url.expose_secret(), database.pool_size)?;
     let broker = Broker::connect(&broker.url, "sandbox-service").await?;
     broker.declare_topology().await?;
-    let host = nix::unistd::gethostname().context("the machine's name cannot be read")?;
     let unique = SystemIds.uuid().simple().to_string();
-    let layout = backend.layout();
     let replica = Replica::announce(layout.links(), layout.replicas(), &unique)
         .context("this replica cannot leave its mark in the data directory")?;
-    let listener = replica.listen(backend.user()).context("links cannot be listened for")?;
+    let listener = replica.listen(user).context("links cannot be listened for")?;
     replica.remove_dead().await.context("the folder of links cannot be read")?;
 
     let service = Service::new(Parts {
         database,
         broker,
-        backend: Arc::new(backend),
+        backend,
         clock: Arc::new(SystemClock),
         ids: Arc::new(SystemIds),
-        host: host.to_string_lossy().into_owned(),
+        host,
         replica,
         manifests: Manifests::in_folder(sandbox.harness_dir.clone()),
-        admission: AdmissionSettings {
-            expected_memory_mib: sandbox.expected_memory_mib,
-            reserved_memory_mib: sandbox.reserved_memory_mib,
-            max_running: sandbox.max_running,
-            parallel_starts: capacity::processors(),
-        },
+        admission,
         leftover_grace: sandbox.leftover_grace,
         figures,
         tasks: context.tasks.clone(),
@@ -100,11 +116,22 @@ async fn start(context: Context<Settings>) -> anyhow::Result<()> {
     });
     add_health_checks(&context, &service);
     context.serve_health()?;
-    loops::spawn_all(&service, listener);
+    loops::spawn_all(&service, listener, of_pods);
     Ok(())
 }
 
-fn open_local(settings: &SandboxSettings) -> anyhow::Result<LocalBackend> {
+/// What differs from backend to backend.
+struct Opened {
+    backend: Arc<dyn SandboxBackend>,
+    layout: Layout,
+    user: Option<u32>,
+    /// Whose queue and sandboxes this replica looks after.
+    host: String,
+    admission: AdmissionSettings,
+    of_pods: Option<TcpListener>,
+}
+
+fn open_local(settings: &SandboxSettings, snapshots: SnapshotSettings) -> anyhow::Result<Opened> {
     let absolute = |path: &PathBuf| {
         std::path::absolute(path).with_context(|| format!("{} is no path", path.display()))
     };
@@ -123,7 +150,61 @@ fn open_local(settings: &SandboxSettings) -> anyhow::Result<LocalBackend> {
     if !local.agent_binary.exists() {
         bail!("there is no sandbox-agent at {}", local.agent_binary.display());
     }
-    LocalBackend::open(local).context("the local backend cannot be opened")
+    let backend = LocalBackend::open(local)
+        .context("the local backend cannot be opened")?
+        .with_snapshot_limits(limits(snapshots))
+        .with_root_certificates(&settings.root_certificates);
+    let host = nix::unistd::gethostname().context("the machine's name cannot be read")?;
+    Ok(Opened {
+        layout: backend.layout().clone(),
+        user: backend.user(),
+        backend: Arc::new(backend),
+        host: host.to_string_lossy().into_owned(),
+        admission: AdmissionSettings {
+            expected_memory_mib: settings.expected_memory_mib,
+            reserved_memory_mib: settings.reserved_memory_mib,
+            max_running: settings.max_running,
+            parallel_starts: capacity::processors(),
+        },
+        of_pods: None,
+    })
+}
+
+async fn open_kubernetes(
+    context: &Context<Settings>,
+    settings: &SandboxSettings,
+    kubernetes: &KubernetesSettings,
+) -> anyhow::Result<Opened> {
+    let layout = Layout::new(&settings.data_dir);
+    make_replicas_folders(&layout).context("the data directory cannot be made")?;
+    let shutdown = context.shutdown.token();
+    let way = kube::Config::infer().await.context("there is no way to a cluster")?;
+    let backend =
+        KubernetesBackend::connect(way, kubernetes.clone(), &context.tasks, &shutdown).await;
+    let backend = Arc::new(backend.context("the cluster cannot be used")?);
+    let pinged = backend.clone();
+    context.health.add("kubernetes", move || {
+        let backend = pinged.clone();
+        async move { backend.ping().await.map_err(|error| error.to_string()) }
+    });
+    let of_pods = TcpListener::bind(kubernetes.link_listen).await;
+    let of_pods = of_pods.with_context(|| {
+        format!("the links of pods cannot be listened for at {}", kubernetes.link_listen)
+    })?;
+    Ok(Opened {
+        backend,
+        layout,
+        user: None,
+        host: HOST.to_owned(),
+        // The cluster knows what its machines have: a pod waits there for its place.
+        admission: AdmissionSettings {
+            expected_memory_mib: 0,
+            reserved_memory_mib: 0,
+            max_running: settings.max_running,
+            parallel_starts: PARALLEL_STARTS,
+        },
+        of_pods: Some(of_pods),
+    })
 }
 
 fn limits(settings: SnapshotSettings) -> SnapshotLimits {

@@ -3,20 +3,36 @@
 use std::error::Error;
 use std::fs::File;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Mutex;
+
+use crate::tickets::Ticket;
 
 const FRESH_FOR: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(3);
 const LARGEST_ANSWER_BYTES: usize = 4 << 20;
+
+/// What a connection to vault-proxy that shows a ticket begins with.
+const PREAMBLE: &[u8; 4] = b"LAP1";
+
+/// A sandbox's way out, as this service takes it.
+pub enum Door {
+    Socket(PathBuf),
+    Address { address: SocketAddr, ticket: Ticket },
+}
+
+trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
 /// The names of the models, remembered for a while.
 #[derive(Debug, Default)]
@@ -56,12 +72,12 @@ struct ListedModel {
 
 impl Models {
     /// The models that the gateway serves now. When it cannot be asked, what it served last; at worst nothing.
-    pub async fn list(&self, egress_socket: &Path) -> Vec<String> {
+    pub async fn list(&self, door: &Door) -> Vec<String> {
         let mut remembered = self.remembered.lock().await;
         if let Some(fresh) = remembered.as_ref().filter(|list| list.at.elapsed() < FRESH_FOR) {
             return fresh.names.clone();
         }
-        let asked = tokio::time::timeout(PATIENCE, ask(egress_socket)).await;
+        let asked = tokio::time::timeout(PATIENCE, ask(door)).await;
         match asked.unwrap_or(Err(ListModelsError::TimedOut)) {
             Ok(names) => {
                 *remembered = Some(Remembered { names: names.clone(), at: Instant::now() });
@@ -78,8 +94,8 @@ impl Models {
     }
 }
 
-async fn ask(egress_socket: &Path) -> Result<Vec<String>, ListModelsError> {
-    let stream = connect(egress_socket).await.map_err(ListModelsError::Connect)?;
+async fn ask(door: &Door) -> Result<Vec<String>, ListModelsError> {
+    let stream = connect(door).await.map_err(ListModelsError::Connect)?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|error| ListModelsError::Request(error.into()))?;
@@ -111,8 +127,20 @@ async fn ask(egress_socket: &Path) -> Result<Vec<String>, ListModelsError> {
     }
 }
 
+async fn connect(door: &Door) -> io::Result<Box<dyn Duplex>> {
+    match door {
+        Door::Socket(path) => Ok(Box::new(connect_to_socket(path).await?)),
+        Door::Address { address, ticket } => {
+            let mut stream = TcpStream::connect(address).await?;
+            stream.write_all(PREAMBLE).await?;
+            stream.write_all(ticket).await?;
+            Ok(Box::new(stream))
+        }
+    }
+}
+
 /// Connects through the folder's descriptor: the address of a unix socket holds only 107 bytes.
-async fn connect(socket: &Path) -> io::Result<UnixStream> {
+async fn connect_to_socket(socket: &Path) -> io::Result<UnixStream> {
     let (Some(folder), Some(name)) = (socket.parent(), socket.file_name()) else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "the socket's path has no folder"));
     };

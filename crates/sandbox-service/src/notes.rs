@@ -22,6 +22,9 @@ pub struct Notes {
     /// Where vault-proxy listens for it, so that it finds the place again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub egress_socket: Option<PathBuf>,
+    /// What vault-proxy signs for it with (PEM), so that it goes on to do so.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub egress_authority: String,
     /// How often its start ran out of time.
     pub failed_starts: u32,
     /// Which limits the kernel holds it to, and how.

@@ -9,12 +9,13 @@ use platform_core::sandbox::{Sandbox, SandboxState};
 use platform_storage::sandbox as rows;
 use tokio::time::Instant;
 
+use crate::absences::AWAY_AT_MOST;
 use crate::backend::Ended;
 use crate::link::replica::Others;
 use crate::link::spawn_grace;
 use crate::notes::{self, Loss, Notes, NotesError};
 use crate::service::Service;
-use crate::{ending, start, watch};
+use crate::{absences, ending, start, watch};
 
 /// How often it is looked whether another replica has ended.
 const GLANCE_PERIOD: Duration = Duration::from_millis(250);
@@ -23,12 +24,15 @@ const PERIOD: Duration = Duration::from_mins(1);
 
 /// Looks for sandboxes whose replica is gone until the service ends.
 pub async fn keep(service: Arc<Service>) {
+    absences::show(&service).await;
     let mut others = Others::default();
     let mut looked_through: Option<Instant> = None;
     loop {
         let seen = service.replica().others();
         let has_ended = others.living.iter().any(|name| !seen.living.contains(name));
-        let is_due = looked_through.is_none_or(|at| at.elapsed() >= PERIOD);
+        // Somebody who is away has come back by then, or counts as dead.
+        let period = if service.absences().has_doubts() { AWAY_AT_MOST } else { PERIOD };
+        let is_due = looked_through.is_none_or(|at| at.elapsed() > period);
         if has_ended || !seen.dead.is_empty() || is_due {
             match take_over(&service).await {
                 Ok(()) => {
@@ -62,7 +66,7 @@ async fn take_over(service: &Arc<Service>) -> Result<(), NotesError> {
         }
         let replica = Notes::of(&sandbox).replica;
         let is_looked_after = match &replica {
-            Some(replica) => service.replica().is_alive(replica).await,
+            Some(replica) => absences::is_alive(service, replica).await,
             None => false,
         };
         if is_looked_after {

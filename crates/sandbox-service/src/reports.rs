@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use platform_core::egress::Alarm;
 use platform_core::id::{CommandId, SandboxId, SessionId, TeamId};
 use platform_core::sandbox::{Epoch, Sandbox, StartupPhase};
 use platform_messaging::proto::session::session_command::Action;
 use platform_messaging::proto::session::session_reply::Outcome;
 use platform_messaging::proto::session::{
-    AppendJournal, JournalEntry, Refused, ReleaseSandbox, ReportLoss, ReportStartup,
+    AppendJournal, JournalEntry, RaiseAlarm, Refused, ReleaseSandbox, ReportLoss, ReportStartup,
     SessionCommand, SessionReply,
 };
 use platform_messaging::topology::{SESSION_COMMANDS, kind};
@@ -79,6 +80,14 @@ pub enum AskError {
     Empty,
 }
 
+#[derive(Debug, thiserror::Error)]
+pub enum ReportAlarmError {
+    #[error("the alarm cannot be written down")]
+    Encode(#[from] serde_json::Error),
+    #[error("the alarm cannot be sent")]
+    Publish(#[from] PublishError),
+}
+
 /// Tells that a sandbox came to a phase of its start.
 pub async fn startup(
     service: &Service,
@@ -126,6 +135,17 @@ pub async fn loss(
         may_retry: loss.may_retry,
     };
     publish(service, occupancy, Action::ReportLoss(report)).await
+}
+
+/// Tells of something that must never happen.
+pub async fn alarm(
+    service: &Service,
+    occupancy: &Occupancy,
+    alarm: &Alarm,
+) -> Result<(), ReportAlarmError> {
+    let alarm = serde_json::to_vec(alarm)?;
+    publish(service, occupancy, Action::RaiseAlarm(RaiseAlarm { alarm })).await?;
+    Ok(())
 }
 
 /// Hands a batch of journal entries over, and answers up to which number all are committed. The same `command_id` for

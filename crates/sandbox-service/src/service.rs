@@ -14,6 +14,7 @@ use platform_storage::Database;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::absences::Absences;
 use crate::admission::AdmissionSettings;
 use crate::backend::SandboxBackend;
 use crate::figures::Figures;
@@ -21,7 +22,9 @@ use crate::link::Links;
 use crate::link::replica::Replica;
 use crate::manifests::Manifests;
 use crate::models::Models;
+use crate::planted::PlantedValues;
 use crate::session_locks::SessionLocks;
+use crate::tickets::Tickets;
 use crate::warm_pool::WarmPools;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -51,8 +54,11 @@ pub struct Service {
     link_queue: OwnQueue,
     links: Links,
     models: Models,
+    planted: PlantedValues,
     warm_pools: WarmPools,
     session_locks: SessionLocks,
+    tickets: Tickets,
+    absences: Absences,
     admission_wake: Notify,
     watched: Mutex<BTreeSet<SandboxId>>,
     in_hand: Mutex<BTreeSet<SandboxId>>,
@@ -65,8 +71,11 @@ impl Service {
             link_queue,
             links: Links::default(),
             models: Models::default(),
+            planted: PlantedValues::default(),
             warm_pools: WarmPools::default(),
             session_locks: SessionLocks::default(),
+            tickets: Tickets::default(),
+            absences: Absences::default(),
             admission_wake: Notify::new(),
             watched: Mutex::default(),
             in_hand: Mutex::default(),
@@ -139,12 +148,24 @@ impl Service {
         &self.models
     }
 
+    pub fn planted(&self) -> &PlantedValues {
+        &self.planted
+    }
+
     pub fn warm_pools(&self) -> &WarmPools {
         &self.warm_pools
     }
 
     pub fn session_locks(&self) -> &SessionLocks {
         &self.session_locks
+    }
+
+    pub fn absences(&self) -> &Absences {
+        &self.absences
+    }
+
+    pub fn tickets(&self) -> &Tickets {
+        &self.tickets
     }
 
     /// Has the queue of waiting sandboxes looked at.

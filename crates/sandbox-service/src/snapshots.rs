@@ -1,12 +1,15 @@
 //! Keeps a session's files at the end of each turn, so that another session can go on from there.
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
+use platform_core::egress::{Alarm, AlarmKind};
 use platform_core::id::TurnId;
 use platform_storage::{StorageError, snapshot as rows};
 
-use crate::reports::Occupancy;
+use crate::planted::Lookout;
+use crate::reports::{self, Occupancy};
 use crate::service::Service;
 
 /// How long, beside the time that a snapshot may take, its row may: nobody waits longer for an end of a turn.
@@ -62,6 +65,8 @@ pub enum SnapshotError {
     TooSlow(Duration),
     #[error("the database {0} is written to without a pause")]
     Busy(String),
+    #[error("files at the end of a turn are not kept by this backend")]
+    Unsupported,
     #[error("the disk is almost full")]
     NoRoom,
     #[error("{what} failed")]
@@ -86,6 +91,9 @@ enum KeepError {
 
 /// Keeps the session's files as they are now, as those at the end of the turn. May be repeated; whatever fails costs the snapshot and never the turn.
 pub async fn keep(service: &Service, occupancy: &Occupancy, turn: TurnId) {
+    if !service.backend().keeps_snapshots() {
+        return;
+    }
     let (session, began) = (occupancy.session, std::time::Instant::now());
     let within = service.backend().snapshot_within() + ROW_WITHIN;
     let failure: Box<dyn Error> =
@@ -119,7 +127,10 @@ async fn take_and_note(
     turn: TurnId,
 ) -> Result<Kept, KeepError> {
     let Occupancy { team, session, .. } = *occupancy;
-    let taken = service.backend().take_snapshot(session, turn).await;
+    let lookout = Arc::new(Lookout::new(service.planted().of(service, occupancy).await));
+    let taken = service.backend().take_snapshot(session, turn, lookout.clone()).await;
+    // Whatever became of the snapshot: one that fails must hide nothing.
+    tell_of(service, occupancy, &lookout).await;
     let mut connection = service.database().connection().await?;
     let kept = match taken {
         Ok(kept) => kept,
@@ -147,4 +158,25 @@ async fn take_and_note(
         })
         .await?;
     Ok(kept)
+}
+
+/// Raises the alarm when planted values stand in files that the session keeps.
+async fn tell_of(service: &Service, occupancy: &Occupancy, lookout: &Lookout) {
+    let seen = lookout.seen();
+    if seen.is_empty() {
+        return;
+    }
+    let files: Vec<_> = seen.iter().map(|file| file.to_string_lossy()).collect();
+    let message = format!(
+        "a planted value stands in {}: something copies files that it has no business with",
+        files.join(", ")
+    );
+    let alarm = Alarm { kind: AlarmKind::HoneyValueSeen, message, host: None };
+    if let Err(error) = reports::alarm(service, occupancy, &alarm).await {
+        tracing::error!(
+            session.id = %occupancy.session,
+            error = &error as &dyn Error,
+            "an alarm could not be told"
+        );
+    }
 }

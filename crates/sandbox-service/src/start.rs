@@ -1,6 +1,7 @@
 //! Brings an admitted sandbox up, as far as its processes: from then on it reports through its link.
 
 use std::error::Error;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use platform_core::id::SandboxId;
 use platform_core::sandbox::{Sandbox, SandboxState, StartupPhase};
 use platform_storage::{StorageError, sandbox as rows};
 
-use crate::backend::{BackendError, StartOrder};
+use crate::backend::{BackendError, StartOrder, WayOut};
 use crate::egress::{self, EgressError};
 use crate::ending;
 use crate::manifests::ManifestError;
@@ -43,7 +44,9 @@ impl StartError {
         let is_permanent = matches!(
             self,
             Self::Manifest(_)
-                | Self::Backend(BackendError::HarnessMissing { .. })
+                | Self::Backend(
+                    BackendError::HarnessMissing { .. } | BackendError::ImageMissing(_)
+                )
                 | Self::Notes(NotesError::Notes(_))
         );
         let mut message = format!("the sandbox could not be started: {self}");
@@ -52,8 +55,19 @@ impl StartError {
             message = format!("{message}: {cause}");
             source = cause.source();
         }
-        if matches!(self, Self::Backend(BackendError::SnapshotMissing { .. })) {
-            return Loss::new("snapshot_missing", message).for_good();
+        match self {
+            Self::Backend(BackendError::SnapshotMissing { .. } | BackendError::NoSnapshots) => {
+                return Loss::new("snapshot_missing", message).for_good();
+            }
+            Self::Backend(BackendError::WorkspaceLost(_)) => {
+                return Loss::new("workspace_lost", message).for_good();
+            }
+            Self::Manifest(_)
+            | Self::Backend(_)
+            | Self::Egress(_)
+            | Self::Storage(_)
+            | Self::Notes(_)
+            | Self::Ending => {}
         }
         let loss = Loss::new("start_failed", message);
         if is_permanent { loss.for_good() } else { loss }
@@ -74,14 +88,21 @@ async fn bring_up(service: &Arc<Service>, sandbox: &Sandbox) -> Result<(), Start
     let token = token::mint();
     let order = StartOrder {
         sandbox: sandbox.id,
+        team: sandbox.team_id,
+        environment: sandbox.environment_id,
         session: sandbox.session_id,
+        image: sandbox.spec.image.clone(),
+        warm_pool_size: sandbox.spec.warm_pool_size,
         resources: sandbox.spec.resources,
         harness: service.manifests().find(&sandbox.harness)?,
         token,
     };
-    let egress_socket = service.backend().egress_socket(sandbox.id);
+    let egress_socket = match service.backend().way_out(sandbox.id) {
+        WayOut::Socket(path) => Some(path),
+        WayOut::Ticket(_) => None,
+    };
     let noted = notes::change(service.database(), sandbox.id, |row, notes| {
-        notes.egress_socket = Some(egress_socket.clone());
+        notes.egress_socket.clone_from(&egress_socket);
         notes.limits = service.backend().limits();
         row.state == SandboxState::Starting
     });
@@ -94,8 +115,14 @@ async fn bring_up(service: &Arc<Service>, sandbox: &Sandbox) -> Result<(), Start
     report(service, sandbox, StartupPhase::Claimed).await;
     restore_files(service, sandbox).await?;
     service.backend().prepare(&order)?;
-    let authority = open_egress(service, sandbox, &egress_socket).await?;
+    let authority = open_egress(service, sandbox, egress_socket.as_deref()).await?;
     service.backend().trust(sandbox.id, &authority)?;
+    let noted = notes::change(service.database(), sandbox.id, |_, notes| {
+        // Whoever takes its link tells it.
+        notes.egress_authority = authority;
+        true
+    });
+    noted.await?;
     report(service, sandbox, StartupPhase::Booting).await;
     service.backend().start(&order).await?;
     watch::spawn(service, sandbox.id);
@@ -134,7 +161,7 @@ async fn restore_files(service: &Service, sandbox: &Sandbox) -> Result<(), Backe
 async fn open_egress(
     service: &Service,
     sandbox: &Sandbox,
-    socket: &std::path::Path,
+    socket: Option<&Path>,
 ) -> Result<String, StartError> {
     let given_up = tokio::time::Instant::now() + EGRESS_WITHIN;
     loop {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use platform_core::environment::SandboxSpec;
 use platform_core::harness::HarnessName;
 use platform_core::id::{EnvironmentId, SandboxId};
-use platform_core::sandbox::{Backend, Sandbox, SandboxState};
+use platform_core::sandbox::{Sandbox, SandboxState};
 use platform_storage::sandbox::{self as rows, WarmPool};
 use platform_storage::{Connection, StorageError};
 use tokio::time::Instant;
@@ -91,6 +91,9 @@ impl WarmPools {
 
 /// Keeps in mind which pools are wanted until the service ends.
 pub async fn keep(service: Arc<Service>) {
+    if !service.backend().keeps_warm_pools() {
+        return;
+    }
     loop {
         if let Err(error) = look(&service).await {
             tracing::warn!(error = &error as &dyn Error, "environments cannot be looked at");
@@ -134,6 +137,9 @@ pub async fn note_use(
     spec: &SandboxSpec,
     harness: &HarnessName,
 ) -> Result<(), StorageError> {
+    if !service.backend().keeps_warm_pools() {
+        return Ok(());
+    }
     let pool = WarmPool { environment, spec: spec.clone(), harness: harness.clone() };
     let before = service.warm_pools().note(&pool);
     if before.as_ref() == Some(&pool) {
@@ -197,7 +203,7 @@ fn new_warm(service: &Service, pool: &WarmPool) -> Result<Sandbox, serde_json::E
         epoch: None,
         environment_id: pool.environment,
         harness: pool.harness.clone(),
-        backend: Backend::Local,
+        backend: service.backend().name(),
         host: service.host().to_owned(),
         state: SandboxState::Starting,
         spec: pool.spec.clone(),

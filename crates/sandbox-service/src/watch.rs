@@ -7,6 +7,7 @@ use platform_core::id::SandboxId;
 use platform_core::sandbox::{Sandbox, SandboxState};
 use platform_storage::{StorageError, sandbox as rows};
 
+use crate::absences;
 use crate::backend::Ended;
 use crate::ending;
 use crate::notes::{Loss, Notes};
@@ -80,7 +81,7 @@ async fn is_anothers(service: &Service, sandbox: SandboxId) -> bool {
     let Some(holder) = looked.flatten().and_then(|row| Notes::of(&row).replica) else {
         return false;
     };
-    holder != service.replica().name() && service.replica().is_alive(&holder).await
+    holder != service.replica().name() && absences::is_alive(service, &holder).await
 }
 
 async fn look(service: &Service, sandbox: SandboxId) -> Result<Option<Sandbox>, StorageError> {

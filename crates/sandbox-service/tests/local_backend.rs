@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use platform_core::environment::Resources;
 use platform_core::harness::Manifest;
-use platform_core::id::{SandboxId, SessionId};
+use platform_core::id::{EnvironmentId, SandboxId, SessionId};
 use sandbox_service::backend::local::layout::Room;
 use sandbox_service::backend::local::process::{Process, began_of, children_of};
 use sandbox_service::backend::local::{LocalBackend, LocalSettings};
@@ -54,8 +54,12 @@ fn order(resources: Resources) -> StartOrder {
     let harness: Manifest = toml::from_str(manifest).unwrap();
     StartOrder {
         sandbox: SandboxId::from_uuid(Uuid::now_v7()),
+        team: None,
+        environment: EnvironmentId::from_uuid(Uuid::now_v7()),
         session: Some(SessionId::from_uuid(Uuid::now_v7())),
+        image: None,
         resources,
+        warm_pool_size: 0,
         harness,
         token: TOKEN.into(),
     }

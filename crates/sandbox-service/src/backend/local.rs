@@ -26,10 +26,13 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use platform_core::harness::Manifest;
 use platform_core::id::{SandboxId, SessionId, TurnId};
+use platform_core::sandbox::Backend;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
-use super::{BackendError, DiskSpace, Ended, Held, SandboxBackend, StartOrder};
+use super::kubernetes::Pods;
+use super::{BackendError, DiskSpace, Ended, Held, SandboxBackend, StartOrder, WayOut};
+use crate::planted::Lookout;
 use crate::snapshots::{Kept, SnapshotError, SnapshotLimits};
 use folders::{make_folder, remove_folder, write_private, write_system_files};
 pub use graft::GraftError;
@@ -75,9 +78,7 @@ impl LocalBackend {
         for folder in [layout.root().to_owned(), layout.sandboxes(), layout.workspaces()] {
             make_folder(&folder, 0o711, None).map_err(BackendError::disk("making a folder"))?;
         }
-        make_folder(&layout.replicas(), 0o700, None)
-            .map_err(BackendError::disk("making a folder"))?;
-        make_folder(&layout.links(), 0o755, None).map_err(BackendError::disk("making a folder"))?;
+        make_replicas_folders(&layout)?;
         write_system_files(&layout, user).map_err(BackendError::disk("writing system files"))?;
         let networks = Networks::probe(&settings.launcher);
         Ok(Self {
@@ -229,6 +230,10 @@ impl LocalBackend {
 }
 
 impl SandboxBackend for LocalBackend {
+    fn name(&self) -> Backend {
+        Backend::Local
+    }
+
     fn prepare(&self, order: &StartOrder) -> Result<(), BackendError> {
         self.harness_install(&order.harness)?;
         self.make_folders(order).map_err(BackendError::disk("making the sandbox's folders"))
@@ -306,8 +311,9 @@ impl SandboxBackend for LocalBackend {
         &self,
         session: SessionId,
         turn: TurnId,
+        lookout: Arc<Lookout>,
     ) -> BoxFuture<'_, Result<Kept, SnapshotError>> {
-        Box::pin(snapshot::take(self, session, turn))
+        Box::pin(snapshot::take(self, session, turn, lookout))
     }
 
     fn snapshot_within(&self) -> Duration {
@@ -323,8 +329,20 @@ impl SandboxBackend for LocalBackend {
         Box::pin(snapshot::restore(self, session, source, turn))
     }
 
-    fn egress_socket(&self, sandbox: SandboxId) -> PathBuf {
-        self.layout.sandbox(sandbox).egress_socket()
+    fn way_out(&self, sandbox: SandboxId) -> WayOut {
+        WayOut::Socket(self.layout.sandbox(sandbox).egress_socket())
+    }
+
+    fn keeps_snapshots(&self) -> bool {
+        true
+    }
+
+    fn keeps_warm_pools(&self) -> bool {
+        true
+    }
+
+    fn pods(&self) -> Option<&Pods> {
+        None
     }
 
     fn used_disk(
@@ -351,6 +369,12 @@ impl SandboxBackend for LocalBackend {
         }
         report
     }
+}
+
+/// Makes where replicas of this service leave their marks and listen.
+pub fn make_replicas_folders(layout: &Layout) -> Result<(), BackendError> {
+    make_folder(&layout.replicas(), 0o700, None).map_err(BackendError::disk("making a folder"))?;
+    make_folder(&layout.links(), 0o755, None).map_err(BackendError::disk("making a folder"))
 }
 
 /// Also puts right what a session's agent may have done to them.

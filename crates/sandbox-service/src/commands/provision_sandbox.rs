@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use platform_core::environment::SandboxSpec;
 use platform_core::id::{CommandId, EnvironmentId, SandboxId};
-use platform_core::sandbox::{Backend, Sandbox, SandboxState, SessionSpec, StartupPhase};
+use platform_core::sandbox::{Sandbox, SandboxState, SessionSpec, StartupPhase};
 use platform_messaging::proto::sandbox::sandbox_command::Action;
 use platform_messaging::proto::sandbox::{ProvisionSandbox, SandboxCommand};
 use platform_messaging::topology::{kind, sandbox_link};
 use platform_messaging::{Delivered, Outgoing, encode};
 use platform_storage::sandbox::{self as rows, Claim};
+use platform_storage::session;
 
 use super::{CommandError, Subject};
 use crate::hydrate::{HydrateError, hand_over};
@@ -50,6 +51,9 @@ pub(super) async fn provision_sandbox(
     if let Some(known) = known {
         return ensure(service, known).await;
     }
+    if !is_wanted(service, subject).await? {
+        return Ok(());
+    }
     // Two sandboxes never share a workspace: the earlier one is gone before the next one begins.
     for earlier in &living {
         ending::stop(service, earlier.id, "superseded").await?;
@@ -60,6 +64,18 @@ pub(super) async fn provision_sandbox(
         return take_up(service, claimed).await;
     }
     queue(service, wanted).await
+}
+
+/// Whether the session still counts on a sandbox of this epoch. A command that had to be tried again may be overtaken by the one that
+/// stops the session's sandboxes, and nothing would stop what came up after that: of a deleted session it would know the conversation.
+async fn is_wanted(service: &Service, subject: Subject) -> Result<bool, CommandError> {
+    let mut connection = service.database().connection().await?;
+    let session = session::find(&mut connection, subject.team, subject.session).await?;
+    let is_wanted = session.is_some_and(|row| row.is_live() && row.epoch <= subject.epoch);
+    if !is_wanted {
+        tracing::info!(session.id = %subject.session, epoch = subject.epoch.0, "a sandbox is not wanted any more");
+    }
+    Ok(is_wanted)
 }
 
 /// Repeats what session-service may have missed about a sandbox that it asks for again.
@@ -205,7 +221,7 @@ fn new_sandbox(service: &Service, wanted: Wanted) -> Result<Sandbox, serde_json:
         epoch: Some(wanted.subject.epoch),
         environment_id: wanted.environment,
         harness,
-        backend: Backend::Local,
+        backend: service.backend().name(),
         host: service.host().to_owned(),
         state: SandboxState::Queued,
         spec: wanted.sandbox_spec,

@@ -8,27 +8,29 @@ use futures::{SinkExt, StreamExt};
 use platform_core::id::{SandboxId, SessionId};
 use platform_core::sandbox::{Sandbox, StartupPhase};
 use platform_messaging::proto::event;
-use platform_messaging::proto::link::frame::Body;
+use platform_messaging::proto::link::{self, frame::Body};
 use platform_messaging::proto::link::{Frame, Hello, Ping, Preview, Welcome};
 use platform_messaging::topology::{SANDBOX_LINKS, kind, previews_of};
 use platform_messaging::{Outgoing as Message, decode, encode};
-use tokio::net::UnixStream;
+use platform_storage::{StorageError, sandbox as rows};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::{Message as Packet, protocol::WebSocketConfig};
 use tokio_tungstenite::{WebSocketStream, accept_async_with_config};
 
-use super::hello::{Admission, admit};
+use super::hello::{Admission, admit, admit_pod};
 use super::uplink::{self, Upward};
-use super::{Held, Outgoing, grace, greeting};
+use super::{Held, Outgoing, grace, greeting, pod_identity};
+use crate::backend::WayOut;
 use crate::ending;
-use crate::notes::Loss;
+use crate::notes::{Loss, Notes};
 use crate::service::Service;
-use crate::watch;
+use crate::{tickets, watch};
 
 const FIRST_FRAME_WITHIN: Duration = Duration::from_secs(5);
-const PING_PERIOD: Duration = Duration::from_secs(5);
-const LOST_AFTER: Duration = Duration::from_secs(15);
+pub(super) const PING_PERIOD: Duration = Duration::from_secs(5);
+pub(super) const LOST_AFTER: Duration = Duration::from_secs(15);
 const WRITTEN_WITHIN: Duration = Duration::from_secs(10);
 /// What came over a link that ended is still dealt with; beyond this the sandbox will have sent it again.
 const SETTLED_WITHIN: Duration = Duration::from_secs(30);
@@ -37,14 +39,28 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 /// A batch of 64 journal entries of 256 KiB, and some air.
 const LARGEST_MESSAGE: usize = 32 << 20;
 
-type Socket = WebSocketStream<UnixStream>;
+/// A stream to a sandbox: a socket of this machine, or a connection from a pod.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin + 'static {}
+impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin + 'static> Stream for T {}
+
+pub(super) type Socket = WebSocketStream<Box<dyn Stream>>;
+
+/// Where sandboxes dial, which says how they prove who they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Entrance {
+    /// The token that this service minted for the sandbox.
+    OfMachine,
+    /// The token that the cluster minted for the pod.
+    OfPods,
+}
 
 /// Serves one connection to its end.
-pub async fn serve(service: Arc<Service>, stream: UnixStream) {
+pub(super) async fn serve(service: Arc<Service>, stream: impl Stream, entrance: Entrance) {
     let settings = WebSocketConfig::default()
         .max_message_size(Some(LARGEST_MESSAGE))
         .max_frame_size(Some(LARGEST_MESSAGE));
     let greeting = async {
+        let stream: Box<dyn Stream> = Box::new(stream);
         let mut socket = accept_async_with_config(stream, Some(settings)).await.ok()?;
         let hello = first_frame(&mut socket).await?;
         Some((socket, hello))
@@ -53,13 +69,27 @@ pub async fn serve(service: Arc<Service>, stream: UnixStream) {
         tracing::warn!("a connection did not say who it is");
         return;
     };
-    match Box::pin(admit(&service, &hello)).await {
+    let admitted = match entrance {
+        Entrance::OfMachine => Box::pin(admit(&service, &hello)).await,
+        Entrance::OfPods => {
+            let Some(caller) = Box::pin(pod_identity::find(&service, &hello, &mut socket)).await
+            else {
+                return;
+            };
+            Box::pin(admit_pod(&service, &caller, &hello)).await
+        }
+    };
+    match admitted {
         Ok(Admission::Accepted(sandbox)) => {
             Link { service, sandbox: *sandbox, hello, socket }.serve().await;
         }
         Ok(Admission::Superseded) => {
             tracing::info!(sandbox.id = hello.sandbox_id, "a sandbox came back whose time is over");
-            let _gone = write(&mut socket, Body::Welcome(Welcome { superseded: true })).await;
+            let _gone = write(
+                &mut socket,
+                Body::Welcome(Welcome { superseded: true, ..Welcome::default() }),
+            )
+            .await;
             let _gone = socket.close(None).await;
         }
         Ok(Admission::Refused(reason)) => {
@@ -79,9 +109,9 @@ async fn first_frame(socket: &mut Socket) -> Option<Hello> {
 }
 
 /// The socket took nothing more.
-struct Broken;
+pub(super) struct Broken;
 
-async fn write(socket: &mut Socket, body: Body) -> Result<(), Broken> {
+pub(super) async fn write(socket: &mut Socket, body: Body) -> Result<(), Broken> {
     let packet = Packet::Binary(encode(&Frame { body: Some(body) }).into());
     match timeout(WRITTEN_WITHIN, socket.send(packet)).await {
         Ok(Ok(())) => Ok(()),
@@ -100,6 +130,13 @@ impl Link {
     async fn serve(self) {
         let Self { service, sandbox, hello, mut socket } = self;
         let id = sandbox.id;
+        let welcome = match welcome(&service, &sandbox).await {
+            Ok(welcome) => welcome,
+            Err(error) => {
+                tracing::warn!(sandbox.id = %id, error = &error as &dyn Error, "a sandbox cannot be welcomed now");
+                return;
+            }
+        };
         let routing_key = id.uuid().to_string();
         let mut held = service.links().open(id, service.shutdown().child_token());
         // Before anybody hears that the sandbox is ready, so that nothing meant for it goes astray.
@@ -116,8 +153,7 @@ impl Link {
 
         let (steps, waiting) = mpsc::channel(uplink::WAITING);
         let uplink = tokio::spawn(uplink::run(service.clone(), id, waiting));
-        let why = if write(&mut socket, Body::Welcome(Welcome { superseded: false })).await.is_ok()
-        {
+        let why = if write(&mut socket, Body::Welcome(welcome)).await.is_ok() {
             tracing::info!(sandbox.id = %id, "linked");
             let is_hydrated = hello.epoch != 0;
             greeting::spawn(&service, id, hello, steps.clone());
@@ -147,6 +183,26 @@ impl Link {
             grace::spawn(&service, id);
         }
     }
+}
+
+/// What a sandbox has to know that its backend did not tell it.
+async fn welcome(service: &Service, sandbox: &Sandbox) -> Result<Welcome, StorageError> {
+    let WayOut::Ticket(address) = service.backend().way_out(sandbox.id) else {
+        return Ok(Welcome::default());
+    };
+    let ticket = service.tickets().of(sandbox.id);
+    let mut connection = service.database().connection().await?;
+    rows::set_egress_ticket_hash(&mut connection, sandbox.id, &tickets::hash(&ticket)).await?;
+    let way_out = link::WayOut {
+        address: address.to_string(),
+        ticket: ticket.to_vec(),
+        ca_certificate_pem: Notes::of(sandbox).egress_authority,
+    };
+    Ok(Welcome {
+        superseded: false,
+        sandbox_id: sandbox.id.uuid().to_string(),
+        way_out: Some(way_out),
+    })
 }
 
 async fn settle(mut uplink: tokio::task::JoinHandle<()>) {

@@ -6,6 +6,7 @@ use platform_core::id::SandboxId;
 use platform_core::sandbox::{Sandbox, SandboxState};
 use platform_messaging::proto::link::Hello;
 
+use super::pod_identity::Caller;
 use crate::notes::{self, NotesError};
 use crate::service::Service;
 use crate::token;
@@ -25,9 +26,26 @@ pub async fn admit(service: &Arc<Service>, hello: &Hello) -> Result<Admission, N
     let Ok(id) = hello.sandbox_id.parse::<SandboxId>() else {
         return Ok(Admission::Refused("it names no sandbox"));
     };
+    admit_if(service, id, |sandbox| judge(sandbox, hello)).await
+}
+
+/// As [`admit`], for a pod that has proved whose it is.
+pub async fn admit_pod(
+    service: &Arc<Service>,
+    caller: &Caller,
+    hello: &Hello,
+) -> Result<Admission, NotesError> {
+    admit_if(service, caller.sandbox, |sandbox| judge_pod(sandbox, caller, hello)).await
+}
+
+async fn admit_if(
+    service: &Arc<Service>,
+    id: SandboxId,
+    judge: impl FnOnce(&Sandbox) -> Option<Admission>,
+) -> Result<Admission, NotesError> {
     let mut decision = Some(Admission::Refused("there is no such sandbox"));
     let admitted = notes::change(service.database(), id, |sandbox, notes| {
-        decision = judge(sandbox, hello);
+        decision = judge(sandbox);
         notes.replica = Some(service.replica().name().to_owned());
         decision.is_none()
     });
@@ -50,6 +68,24 @@ fn judge(sandbox: &Sandbox, hello: &Hello) -> Option<Admission> {
     if !is_itself {
         return Some(Admission::Refused("its token is not that of the sandbox"));
     }
+    judge_time(sandbox, hello)
+}
+
+/// `None`: welcome. The cluster has told of the pod; what it told has to be what the database says.
+fn judge_pod(sandbox: &Sandbox, caller: &Caller, hello: &Hello) -> Option<Admission> {
+    let is_itself =
+        sandbox.session_id == Some(caller.session) && sandbox.team_id == Some(caller.team);
+    if !is_itself {
+        return Some(Admission::Refused("its claim is not that of the sandbox's session"));
+    }
+    // It has taken its session up before: whoever knows nothing of it began anew, and is ended by those who watch its pod.
+    if sandbox.state == SandboxState::Ready && hello.epoch == 0 {
+        return Some(Admission::Refused("it has begun anew"));
+    }
+    judge_time(sandbox, hello)
+}
+
+fn judge_time(sandbox: &Sandbox, hello: &Hello) -> Option<Admission> {
     match sandbox.state {
         SandboxState::Starting
         | SandboxState::Warm
@@ -69,7 +105,7 @@ mod tests {
     use chrono::DateTime;
     use platform_core::environment::SandboxSpec;
     use platform_core::harness::HarnessName;
-    use platform_core::id::EnvironmentId;
+    use platform_core::id::{EnvironmentId, SessionId, TeamId};
     use platform_core::sandbox::{Backend, Epoch};
     use secrecy::ExposeSecret;
     use serde_json::json;
@@ -114,6 +150,29 @@ mod tests {
         assert!(judge(&ready, &hello).is_none());
         let (starting, hello) = sandbox(SandboxState::Starting);
         assert!(judge(&starting, &Hello { epoch: 0, ..hello }).is_none());
+    }
+
+    #[test]
+    fn a_pod_is_only_its_own_session_s_and_only_for_one_run() {
+        let (mut row, hello) = sandbox(SandboxState::Ready);
+        let id = Uuid::from_u128(5);
+        let caller = Caller {
+            sandbox: row.id,
+            team: TeamId::from_uuid(id),
+            session: SessionId::from_uuid(id),
+        };
+        assert!(matches!(judge_pod(&row, &caller, &hello), Some(Admission::Refused(_))));
+        row.session_id = Some(caller.session);
+        row.team_id = Some(caller.team);
+        assert!(judge_pod(&row, &caller, &hello).is_none());
+        let anew = Hello { epoch: 0, ..hello.clone() };
+        assert!(matches!(judge_pod(&row, &caller, &anew), Some(Admission::Refused(_))));
+        row.state = SandboxState::Starting;
+        assert!(judge_pod(&row, &caller, &anew).is_none());
+        row.state = SandboxState::Stopping;
+        assert!(matches!(judge_pod(&row, &caller, &hello), Some(Admission::Superseded)));
+        let stranger = Caller { team: TeamId::from_uuid(Uuid::from_u128(6)), ..caller };
+        assert!(matches!(judge_pod(&row, &stranger, &hello), Some(Admission::Refused(_))));
     }
 
     #[test]

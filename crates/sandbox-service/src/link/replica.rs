@@ -62,6 +62,11 @@ impl Replica {
         }
     }
 
+    /// Whether a replica of that name ran on this machine and was killed.
+    pub fn is_known_dead(&self, name: &str) -> bool {
+        presence::whereabouts(&self.marks, name) == Whereabouts::Dead
+    }
+
     /// The other replicas that left a mark.
     pub fn others(&self) -> Others {
         let mut others = Others::default();

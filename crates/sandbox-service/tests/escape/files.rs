@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use platform_core::environment::Resources;
 use platform_core::id::{SessionId, TurnId};
@@ -120,7 +121,7 @@ async fn whoever_reads_the_workspace_from_outside_follows_no_link() {
     let plenty = DiskSpace { bytes: u64::MAX, files: u64::MAX };
     for _ in 0..20 {
         let turn = TurnId::from_uuid(Uuid::now_v7());
-        backend.take_snapshot(source, turn).await.unwrap();
+        backend.take_snapshot(source, turn, Arc::default()).await.unwrap();
         let copy = SessionId::from_uuid(Uuid::now_v7());
         backend.restore_snapshot(copy, source, turn).await.unwrap();
         let copied = backend.layout().workspace(copy).workspace;

@@ -9,4 +9,5 @@ mod names;
 mod ports;
 mod proxy;
 mod room;
+mod supervised;
 mod walls;

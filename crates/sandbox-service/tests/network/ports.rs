@@ -1,6 +1,7 @@
 //! Ports: which lead to the door, and that the room's own stay its own.
 
 use crate::room::Sandbox;
+use crate::supervised::Supervised;
 
 #[tokio::test]
 async fn an_address_of_any_kind_arrives_at_the_door_as_itself() {
@@ -52,6 +53,18 @@ async fn further_ports_lead_to_the_door_once_the_session_says_so() {
     assert_eq!(sandbox.asked(), ["CONNECT git.example:22 HTTP/1.1 X-Lap-Path: transparent"]);
     assert_eq!(sandbox.python(&connect(853)).await, "ConnectionRefusedError");
     assert_eq!(sandbox.python(&connect(10_039)).await, "ConnectionRefusedError");
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn the_ports_that_a_session_brings_along_are_open_before_its_harness_starts() {
+    let harness = "import socket, time\nfor port in (853, 22):\n    try:\n        \
+        socket.create_connection(('git.example', port), timeout=20).send(b'x')\n    \
+        except OSError: pass\ntime.sleep(600)\n";
+    let Some(mut sandbox) = Supervised::start(harness).await else { return };
+    sandbox.hydrate(&[22]).await;
+    // The first one led nowhere, as without the session's word.
+    assert_eq!(sandbox.asks().await, "CONNECT git.example:22 HTTP/1.1 X-Lap-Path: transparent");
     sandbox.stop().await;
 }
 

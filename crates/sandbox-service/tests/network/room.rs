@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use platform_core::environment::Resources;
 use platform_core::harness::Manifest;
-use platform_core::id::{SandboxId, SessionId};
+use platform_core::id::{EnvironmentId, SandboxId, SessionId};
 use platform_messaging::framing::{FrameReader, FrameWriter};
 use platform_messaging::proto::link::room_frame::Body;
 use platform_messaging::proto::link::{ListenOn, RoomFrame, Spawn, Stdin};
@@ -24,7 +24,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 /// Long enough for a busy machine; a test that waits this long has failed.
-const PATIENCE: Duration = Duration::from_mins(1);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 const LONGEST_FRAME: usize = 1 << 20;
 const USER: u32 = 64_997;
 /// A certificate whose key nobody has.
@@ -56,18 +56,9 @@ impl Sandbox {
     }
 
     pub async fn start_behind(walls: Walls) -> Option<Self> {
-        let folder = tempfile::Builder::new()
-            .prefix("network-")
-            .permissions(fs::Permissions::from_mode(0o755))
-            .tempdir()
-            .unwrap();
-        let user = nix::unistd::geteuid().is_root().then_some(USER);
+        let (folder, user) = place();
         let backend = LocalBackend::open(settings(folder.path(), user, walls)).unwrap();
-        let limits = backend.limits();
-        let report = limits.get("network").and_then(|network| network.as_str()).unwrap();
-        if report.starts_with("loopback only") {
-            let made = Command::new("unshare").args(["--map-root-user", "--net", "true"]).status();
-            assert!(!made.unwrap().success(), "there could be one: {report}");
+        if has_no_network(&backend) {
             return None;
         }
         let order = order();
@@ -134,12 +125,34 @@ impl Sandbox {
     }
 }
 
+/// A folder for a sandbox, and as whom it runs.
+pub fn place() -> (TempDir, Option<u32>) {
+    let folder = tempfile::Builder::new()
+        .prefix("network-")
+        .permissions(fs::Permissions::from_mode(0o755))
+        .tempdir()
+        .unwrap();
+    (folder, nix::unistd::geteuid().is_root().then_some(USER))
+}
+
+/// Whether this machine lets nobody make a network namespace.
+pub fn has_no_network(backend: &LocalBackend) -> bool {
+    let limits = backend.limits();
+    let report = limits.get("network").and_then(|network| network.as_str()).unwrap();
+    if !report.starts_with("loopback only") {
+        return false;
+    }
+    let made = Command::new("unshare").args(["--map-root-user", "--net", "true"]).status();
+    assert!(!made.unwrap().success(), "there could be one: {report}");
+    true
+}
+
 /// The way in for `init`, which needs the rights to be reached by the room's user.
 fn give(socket: &Path, user: Option<u32>) {
     chown(socket, user, user).unwrap();
 }
 
-fn settings(folder: &Path, user: Option<u32>, walls: Walls) -> LocalSettings {
+pub fn settings(folder: &Path, user: Option<u32>, walls: Walls) -> LocalSettings {
     let service = PathBuf::from(env!("CARGO_BIN_EXE_sandbox-service"));
     let real = service.with_file_name("sandbox-agent");
     assert!(real.exists(), "{} is missing: cargo build -p sandbox-agent", real.display());
@@ -182,25 +195,29 @@ fn launcher_without_walls(folder: &Path, real: &Path) -> PathBuf {
     launcher
 }
 
-fn write_program(path: &Path, text: &str) {
+pub fn write_program(path: &Path, text: &str) {
     fs::write(path, text).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-fn order() -> StartOrder {
+pub fn order() -> StartOrder {
     let manifest = "name = \"fake\"\nversion = \"1\"\ndescription = \"\"\nprotocol = \"acp\"\ncommand = [\"fake\"]\n";
     let harness: Manifest = toml::from_str(manifest).unwrap();
     StartOrder {
         sandbox: SandboxId::from_uuid(Uuid::now_v7()),
+        team: None,
+        environment: EnvironmentId::from_uuid(Uuid::now_v7()),
         session: Some(SessionId::from_uuid(Uuid::now_v7())),
+        image: None,
         resources: Resources::default(),
+        warm_pool_size: 0,
         harness,
         token: "token".into(),
     }
 }
 
 /// Takes every connection in, and notes what it asked for.
-fn open_door(path: &Path, user: Option<u32>) -> mpsc::UnboundedReceiver<String> {
+pub fn open_door(path: &Path, user: Option<u32>) -> mpsc::UnboundedReceiver<String> {
     let door = UnixListener::bind(path).unwrap();
     give(path, user);
     let (noted, asked) = mpsc::unbounded_channel();

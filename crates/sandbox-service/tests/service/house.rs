@@ -23,10 +23,11 @@ use platform_messaging::proto::sandbox::{ProvisionSandbox, SandboxCommand};
 use platform_messaging::proto::session::Refused;
 use platform_messaging::proto::session::session_command::Action;
 use platform_messaging::topology::{Route, SANDBOX_COMMANDS, kind, sandbox_link};
-use platform_messaging::{Broker, Delivered, Outgoing, Verdict, encode};
+use platform_messaging::{Broker, Delivered, Incoming, Outgoing, Verdict, encode};
 use platform_runtime::clock::SystemClock;
 use platform_storage::{Database, PooledConnection, sandbox as rows, team};
 use sandbox_service::backend::local::layout::Layout;
+use sandbox_service::commands;
 use sandbox_service::service::Service;
 use secrecy::SecretString;
 use tempfile::TempDir;
@@ -34,6 +35,7 @@ use test_support::{TestBroker, TestDatabase};
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
+pub use neighbours::HONEY;
 use neighbours::{Heard, play_session_service, play_vault_proxy};
 pub use replica::{Process, Running, host};
 use replica::{make_files, start_service};
@@ -202,6 +204,7 @@ impl House {
         self.database.connection().await.unwrap()
     }
 
+    /// Stores the session and asks for its sandbox.
     pub async fn provision(&self, session: SessionId, epoch: u64) {
         self.provision_fork(session, epoch, None).await;
     }
@@ -213,6 +216,12 @@ impl House {
         epoch: u64,
         forked_from: Option<ForkedFrom>,
     ) {
+        self.store_environment("{}").await;
+        self.store_session(session).await;
+        self.send(session, epoch, self.wish_for_sandbox(session, forked_from)).await;
+    }
+
+    pub fn wish_for_sandbox(&self, session: SessionId, forked_from: Option<ForkedFrom>) -> Wish {
         let session_spec = SessionSpec { forked_from, ..self.session_spec(session) };
         let usual = Resources::default();
         let disk_mib = self.limits.disk_mib.unwrap_or(usual.disk_mib);
@@ -221,12 +230,11 @@ impl House {
             resources: Resources { disk_mib, ..usual },
             ..SandboxSpec::default()
         };
-        let provision = ProvisionSandbox {
+        Wish::Provision(ProvisionSandbox {
             environment_id: self.environment.uuid().to_string(),
             sandbox_spec: serde_json::to_vec(&sandbox_spec).unwrap(),
             session_spec: serde_json::to_vec(&session_spec).unwrap(),
-        };
-        self.send(session, epoch, Wish::Provision(provision)).await;
+        })
     }
 
     pub async fn send(&self, session: SessionId, epoch: u64, wish: Wish) {
@@ -252,15 +260,33 @@ impl House {
         self.to_link(sandbox, session, wish).await
     }
 
-    async fn publish(&self, route: Route, session: SessionId, epoch: u64, wish: Wish) -> Delivered {
-        let command = SandboxCommand {
+    /// Carries the command out at once, as if it had been tried again until now.
+    pub async fn carry_out(&self, session: SessionId, epoch: u64, wish: Wish) -> Verdict {
+        let message = Incoming {
+            exchange: String::new(),
+            routing_key: String::new(),
+            kind: kind::SANDBOX_COMMAND.to_owned(),
+            message_id: String::new(),
+            body: self.command(session, epoch, wish).into(),
+            delivery_count: 0,
+            wants_answer: false,
+            traceparent: None,
+        };
+        commands::carry_out(self.service(), &message).await
+    }
+
+    fn command(&self, session: SessionId, epoch: u64, wish: Wish) -> Vec<u8> {
+        encode(&SandboxCommand {
             command_id: Uuid::now_v7().to_string(),
             team_id: self.team.uuid().to_string(),
             session_id: session.uuid().to_string(),
             epoch,
             action: Some(wish),
-        };
-        let body = encode(&command);
+        })
+    }
+
+    async fn publish(&self, route: Route, session: SessionId, epoch: u64, wish: Wish) -> Delivered {
+        let body = self.command(session, epoch, wish);
         let message = Outgoing::new(route, kind::SANDBOX_COMMAND, Uuid::now_v7(), body);
         self.broker.publish(message.mandatory()).await.unwrap()
     }
@@ -436,14 +462,16 @@ impl House {
         .await;
     }
 
-    /// The house's environment, with the agent that all its sessions have.
+    /// The house's environment, with the agent that all its sessions have. The first one counts.
     pub async fn store_environment(&self, config: &str) {
         let (team, agent, environment) =
             (self.team.uuid(), self.agent.uuid(), self.environment.uuid());
         self.execute(&format!(
-            "insert into agents values ('{agent}', '{team}', 1, now(), now(), null);
+            "insert into agents values ('{agent}', '{team}', 1, now(), now(), null)
+                 on conflict do nothing;
              insert into environments (id, team_id, name, config, metadata, created_at, updated_at)
-                 values ('{environment}', '{team}', 'e', '{config}', '{{}}', now(), now())"
+                 values ('{environment}', '{team}', 'e', '{config}', '{{}}', now(), now())
+                 on conflict do nothing"
         ))
         .await;
     }
@@ -456,10 +484,16 @@ impl House {
             "insert into sessions (id, team_id, agent_id, agent_version, agent, environment_id, metadata, vault_ids, status, epoch,
                  usage, created_at, updated_at)
                  values ('{}', '{team}', '{agent}', 1, '{snapshot}', '{environment}', '{{}}', '[]',
-                     'idle', 1, '{{}}', now(), now())",
+                     'idle', 1, '{{}}', now(), now())
+                 on conflict do nothing",
             session.uuid(),
         ))
         .await;
+    }
+
+    pub async fn forget_session(&self, session: SessionId) {
+        let id = session.uuid();
+        self.execute(&format!("delete from sessions where id = '{id}'")).await;
     }
 
     pub async fn execute(&self, sql: &str) {
@@ -479,7 +513,7 @@ impl House {
         let queue = self.broker.own_queue("test");
         let consuming = queue.clone();
         tokio::spawn(async move {
-            let handler = move |message: platform_messaging::Incoming| {
+            let handler = move |message: Incoming| {
                 let sender = sender.clone();
                 async move {
                     let _test_is_over = sender.send(message.body);

@@ -8,6 +8,7 @@ use platform_core::environment::SandboxSpec;
 use platform_core::harness::HarnessName;
 use platform_core::id::{AgentId, SandboxId};
 use platform_core::sandbox::{Backend, Epoch, Sandbox, SandboxState};
+use platform_messaging::Verdict;
 use platform_messaging::proto::sandbox::StopSandbox;
 use platform_messaging::proto::sandbox::sandbox_command::Action as Wish;
 use platform_messaging::proto::session::session_command::Action;
@@ -41,15 +42,15 @@ async fn what_is_left_of_a_sandbox_that_is_gone_is_ended_after_the_grace() {
 #[tokio::test(flavor = "multi_thread")]
 async fn files_of_a_deleted_session_are_removed_and_those_of_others_stay() {
     let mut house = House::build(Limits::default()).await;
-    house.store_environment("{}").await;
     let (deleted, kept, at_work) = (session(), session(), session());
-    house.store_session(kept).await;
     for session in [deleted, kept] {
         let agent = ready(&mut house, session, 1).await;
         house.send(session, 1, stop("released")).await;
         house.gone(agent.sandbox, "released").await;
     }
+    house.forget_session(deleted).await;
     let _agent = ready(&mut house, at_work, 1).await;
+    house.forget_session(at_work).await;
     let stranger = session();
     fs::create_dir(house.layout().workspace(stranger).root).unwrap();
 
@@ -112,16 +113,45 @@ async fn no_word_of_a_deleted_session_can_be_found() {
     assert_eq!(files_with_the_word(house.layout().root()), 4);
     assert!(house.dump("sandboxes").await.contains(PLANTED));
 
-    let delete = StopSandbox {
-        reason: "deleted".to_owned(),
-        remove_workspace: true,
-        ..StopSandbox::default()
-    };
-    house.send(session, 1, Wish::Stop(delete)).await;
+    house.send(session, 1, delete()).await;
     house.gone(agent.sandbox, "deleted").await;
     house.workspace_gone(session).await;
     assert_eq!(files_with_the_word(house.layout().root()), 0);
     assert!(!house.dump("sandboxes").await.contains(PLANTED));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_was_overtaken_by_the_deletion_brings_nothing_up() {
+    let house = House::build(Limits::default()).await;
+    let (deleted, archived, superseded) = (session(), session(), session());
+    house.store_environment("{}").await;
+    house.store_session(archived).await;
+    house.store_session(superseded).await;
+    let (archived_id, superseded_id) = (archived.uuid(), superseded.uuid());
+    house
+        .execute(&format!(
+            "update sessions set archived_at = now() where id = '{archived_id}';
+             update sessions set epoch = 2 where id = '{superseded_id}'"
+        ))
+        .await;
+    assert_eq!(house.carry_out(deleted, 1, delete()).await, Verdict::Done);
+    for session in [deleted, archived, superseded] {
+        let provision = house.wish_for_sandbox(session, None);
+        assert_eq!(house.carry_out(session, 1, provision).await, Verdict::Done);
+    }
+    assert_eq!(house.dump("sandboxes").await, "");
+
+    let wanted = house.wish_for_sandbox(superseded, None);
+    assert_eq!(house.carry_out(superseded, 2, wanted).await, Verdict::Done);
+    assert!(house.dump("sandboxes").await.contains(PLANTED));
+}
+
+fn delete() -> Wish {
+    Wish::Stop(StopSandbox {
+        reason: "deleted".to_owned(),
+        remove_workspace: true,
+        ..StopSandbox::default()
+    })
 }
 
 /// Files below the folder that hold, or bear, the planted word.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
+use platform_core::egress::{Alarm, AlarmKind};
 use platform_core::id::{SessionId, TurnId};
 use platform_core::session::ForkedFrom;
 use platform_core::turn::StopReason;
@@ -15,7 +16,7 @@ use platform_storage::snapshot;
 use uuid::Uuid;
 
 use crate::agent::Agent;
-use crate::house::{House, Limits};
+use crate::house::{HONEY, House, Limits};
 use crate::{ready, session};
 
 fn turn_id() -> TurnId {
@@ -75,6 +76,23 @@ async fn files_are_kept_before_the_end_of_their_turn_is_told_and_nothing_else_wa
     assert!(is_kept(&house, session, turn).await);
     let Body::JournalAck(acknowledged) = agent.next().await else { panic!("no answer") };
     assert_eq!(acknowledged.through, 2, "a batch is acknowledged as a whole");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_planted_value_in_a_file_of_the_workspace_is_an_alarm_at_the_end_of_the_turn() {
+    let mut house = House::build(Limits::default()).await;
+    let (session, agent) = stored(&mut house).await;
+    let file = house.layout().workspace(session).workspace.join("notes");
+    fs::write(file, format!("found: {HONEY}")).unwrap();
+    tell_end(&agent, turn_id()).await;
+    assert_eq!(appended(&house, session).await, [1]);
+    let next = house.next_but_startup(session).await;
+    let Action::RaiseAlarm(raised) = next else { panic!("{next:?} instead of an alarm") };
+    let alarm: Alarm = serde_json::from_slice(&raised.alarm).unwrap();
+    assert_eq!(alarm.kind, AlarmKind::HoneyValueSeen);
+    assert!(alarm.message.contains("/workspace/notes"), "{}", alarm.message);
+    assert!(!alarm.message.contains(HONEY), "{}", alarm.message);
+    assert_eq!(appended(&house, session).await, [2]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,6 +13,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use platform_core::id::{SessionId, TurnId};
@@ -20,6 +21,7 @@ use rustix::fs::{Mode, OFlags, fstatvfs, open};
 
 use super::layout::WorkspaceFolders;
 use super::{BackendError, LocalBackend, make_folder};
+use crate::planted::Lookout;
 use crate::snapshots::{Kept, SnapshotError, SnapshotLimits};
 use look::failed;
 use restore::Restore;
@@ -35,9 +37,10 @@ pub(super) async fn take(
     backend: &LocalBackend,
     session: SessionId,
     turn: TurnId,
+    lookout: Arc<Lookout>,
 ) -> Result<Kept, SnapshotError> {
     let (files, limits) = (backend.layout.workspace(session), backend.snapshot_limits);
-    let taken = tokio::task::spawn_blocking(move || take_now(&files, turn, limits)).await;
+    let taken = tokio::task::spawn_blocking(move || take_now(&files, turn, limits, &lookout)).await;
     taken.map_err(SnapshotError::BrokenOff)?
 }
 
@@ -68,13 +71,14 @@ fn take_now(
     files: &WorkspaceFolders,
     turn: TurnId,
     limits: SnapshotLimits,
+    lookout: &Lookout,
 ) -> Result<Kept, SnapshotError> {
     let deadline = Instant::now() + limits.within;
     let mut store = Store::of(&files.root);
     store.make().map_err(SnapshotError::disk("making the folder of snapshots"))?;
     let locked = store.lock(deadline).map_err(SnapshotError::disk("locking the snapshots"))?;
     let Some(_lock) = locked else { return Err(SnapshotError::TooSlow(limits.within)) };
-    let taken = take_into(&mut store, files, turn, limits, deadline);
+    let taken = take_into(&mut store, files, turn, limits, deadline, lookout);
     if taken.is_err() {
         retention::forget(&store, turn).map_err(SnapshotError::disk("forgetting a snapshot"))?;
     }
@@ -87,6 +91,7 @@ fn take_into(
     turn: TurnId,
     limits: SnapshotLimits,
     deadline: Instant,
+    lookout: &Lookout,
 ) -> Result<Kept, SnapshotError> {
     let storing = || SnapshotError::disk("storing a snapshot");
     let root = open_folder(&files.root)?;
@@ -96,7 +101,7 @@ fn take_into(
     }
     let before = newest(store).map_err(storing())?;
     let earlier = before.as_ref().and_then(|record| store.tree(record.tree).ok());
-    let mut walk = Take::new(store, limits, deadline);
+    let mut walk = Take::new(store, limits, deadline, lookout);
     let names = these(["home", "workspace"]);
     let walked = walk.folder(&root, &names, &earlier.unwrap_or_default(), 0);
     let (entries, left_out, is_unfinished) = (walk.entries, walk.left_out, walk.is_unfinished);

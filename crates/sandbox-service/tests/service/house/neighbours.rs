@@ -16,6 +16,9 @@ use platform_messaging::topology::Queue;
 use platform_messaging::{Broker, Verdict, decode, encode};
 use tokio::sync::watch;
 
+/// What is planted in every sandbox.
+pub const HONEY: &str = "bkp_N0b0dyMayUseThis123";
+
 /// What session-service heard and how it answers.
 #[derive(Default)]
 pub(super) struct Heard {
@@ -78,7 +81,10 @@ pub(super) fn play_vault_proxy(
                 news.send_modify(|count| *count += 1);
             }
             let outcome = match command.action {
-                Some(EgressAction::Bind(_)) => Some(EgressOutcome::Bound(EgressBound::default())),
+                Some(EgressAction::Bind(_)) => Some(EgressOutcome::Bound(EgressBound {
+                    honey_values: vec![HONEY.to_owned()],
+                    ..EgressBound::default()
+                })),
                 _ => None,
             };
             let reply = EgressReply { outcome, ..EgressReply::default() };

@@ -127,7 +127,7 @@ pub(super) fn start_service(
         tasks: tasks.clone(),
         shutdown: shutdown.token(),
     });
-    loops::spawn_all(&service, listener);
+    loops::spawn_all(&service, listener, None);
     Running { service, shutdown, tasks }
 }
 

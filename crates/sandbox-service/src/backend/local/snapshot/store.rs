@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::tree::{ObjectName, Record, Tree};
+use crate::planted::Look;
 
 /// How much is read at once.
 pub(super) const PIECE_BYTES: usize = 1 << 20;
@@ -103,6 +104,7 @@ impl Store {
         source: &File,
         size: u64,
         deadline: Instant,
+        mut look: Option<Look<'_>>,
     ) -> io::Result<Option<(ObjectName, u64)>> {
         let path = self.incoming();
         let mut options = File::options();
@@ -124,6 +126,9 @@ impl Store {
                 break;
             };
             hash.update(content);
+            if let Some(look) = &mut look {
+                look.read(content);
+            }
             length += read;
             if !is_clone {
                 incoming.write_all(content)?;

@@ -9,6 +9,7 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{Dir, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat};
@@ -17,9 +18,12 @@ use rustix::io::Errno;
 use super::look::{CLOCK_STEP, failed, find, identities, is_file, is_settled, look, unchanged};
 use super::store::Store;
 use super::tree::{Entry, Identity, Kind, Name, ObjectName, Tree, modified};
+use crate::planted::{Look, Lookout};
 use crate::snapshots::{SnapshotError, SnapshotLimits};
 
 const DEEPEST: usize = 128;
+/// What the sandbox calls the folder `home`.
+const HOME: &str = "/home/agent";
 /// Files are kept in pieces of this size, so that a database of which a turn changes little is not kept as a whole again and again.
 const PIECE: usize = 128 << 10;
 /// From this size on a file is one object, which the file system may share with the original.
@@ -35,6 +39,9 @@ pub(super) struct Take<'a> {
     pub(super) store: &'a mut Store,
     limits: SnapshotLimits,
     deadline: Instant,
+    lookout: &'a Lookout,
+    /// The folder at work, as the sandbox calls it.
+    path: PathBuf,
     pub(super) entries: u64,
     bytes: u64,
     /// What was read last; its room is used again.
@@ -55,10 +62,27 @@ enum Found {
 }
 
 impl<'a> Take<'a> {
-    pub(super) fn new(store: &'a mut Store, limits: SnapshotLimits, deadline: Instant) -> Self {
+    pub(super) fn new(
+        store: &'a mut Store,
+        limits: SnapshotLimits,
+        deadline: Instant,
+        lookout: &'a Lookout,
+    ) -> Self {
+        let path = PathBuf::from("/");
         let piece = Vec::with_capacity(PIECE + 1);
         let (entries, bytes, left_out, is_unfinished) = (0, 0, 0, false);
-        Self { store, limits, deadline, entries, bytes, piece, left_out, is_unfinished }
+        Self {
+            store,
+            limits,
+            deadline,
+            lookout,
+            path,
+            entries,
+            bytes,
+            piece,
+            left_out,
+            is_unfinished,
+        }
     }
 
     /// Stores these names of a folder and all below them. `earlier` is what the snapshot before had in the folder.
@@ -126,7 +150,10 @@ impl<'a> Take<'a> {
                 let stat = fstat(&opened).map_err(failed("looking at a folder"))?;
                 let names = self.names(&opened)?;
                 let earlier = self.earlier(earlier, name);
+                let inside = self.inside(name, depth);
+                let above = std::mem::replace(&mut self.path, inside);
                 let tree = self.folder(&opened, &names, &earlier, depth + 1)?;
+                self.path = above;
                 Ok(Found::Entry(new_entry(name, &stat, Kind::Folder { tree })))
             }
             FileType::Fifo
@@ -226,11 +253,12 @@ impl<'a> Take<'a> {
     ) -> Result<Option<Entry>, SnapshotError> {
         let before = Identity::of(stat);
         self.admit(before.size)?;
+        let look = self.lookout.file(&self.path.join(&name.0));
         let stored = if before.size >= WHOLE_FROM {
-            let put = self.store.put_file(file, before.size, self.deadline);
+            let put = self.store.put_file(file, before.size, self.deadline, look);
             put.map(|whole| whole.map(|(object, size)| (vec![object], size)))
         } else {
-            self.pieces(file, before.size).map(Some)
+            self.pieces(file, before.size, look).map(Some)
         };
         let Some((objects, size)) = stored.map_err(SnapshotError::disk("storing a file"))? else {
             self.is_unfinished = true;
@@ -242,7 +270,12 @@ impl<'a> Take<'a> {
         Ok(Some(new_entry(name, stat, Kind::File { seen, size, objects })))
     }
 
-    fn pieces(&mut self, file: &File, size: u64) -> io::Result<(Vec<ObjectName>, u64)> {
+    fn pieces(
+        &mut self,
+        file: &File,
+        size: u64,
+        mut look: Option<Look<'_>>,
+    ) -> io::Result<(Vec<ObjectName>, u64)> {
         let mut objects = Vec::new();
         let mut length = 0;
         // What is appended meanwhile is left alone.
@@ -252,6 +285,9 @@ impl<'a> Take<'a> {
             let read = (&mut rest).take(PIECE as u64).read_to_end(&mut self.piece)?;
             if read == 0 {
                 return Ok((objects, length));
+            }
+            if let Some(look) = &mut look {
+                look.read(&self.piece);
             }
             objects.push(self.store.put(&self.piece)?);
             length += read as u64;
@@ -301,6 +337,11 @@ impl<'a> Take<'a> {
             Kind::Link { .. } | Kind::File { .. } => None,
         });
         tree.and_then(|tree| self.store.tree(tree).ok()).unwrap_or_default()
+    }
+
+    /// What the sandbox calls a folder of the one at work.
+    fn inside(&self, name: &Name, depth: usize) -> PathBuf {
+        if depth == 0 && name.0 == "home" { PathBuf::from(HOME) } else { self.path.join(&name.0) }
     }
 
     fn count(&mut self, entries: usize) -> Result<(), SnapshotError> {

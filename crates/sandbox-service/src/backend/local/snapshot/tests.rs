@@ -1,5 +1,7 @@
 //! Snapshots of real files, taken and restored.
 
+mod planted;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -47,7 +49,7 @@ impl Machine {
     }
 
     fn take(&self, turn: u128) -> Result<Kept, SnapshotError> {
-        take_now(&self.source(), turn_id(turn), self.limits)
+        take_now(&self.source(), turn_id(turn), self.limits, &Lookout::default())
     }
 
     /// The files of a new session that goes on from there.
