@@ -20,6 +20,8 @@ const BASICS: [&str; 9] = [
 ];
 /// Families of settings that reach the platform's services unread.
 const SERVICE_PREFIXES: [&str; 3] = ["LAP__", "CONTAINER_ENV_", "OTEL_"];
+/// Settings that reach them likewise.
+const SERVICE_NAMES: [&str; 2] = ["SANDBOX_BACKEND", "KUBECONFIG"];
 const CACHE_NAMES: [&str; 2] = ["LAP_CACHE_DIR", "XDG_CACHE_HOME"];
 
 /// The variables that a caller gave. An empty string is not a value.
@@ -64,7 +66,10 @@ impl Caller {
     }
 
     pub(crate) fn for_services(&self) -> BTreeMap<String, String> {
-        self.select(|name| SERVICE_PREFIXES.iter().any(|prefix| name.starts_with(prefix)))
+        self.select(|name| {
+            SERVICE_NAMES.contains(&name)
+                || SERVICE_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        })
     }
 
     pub(crate) fn select(&self, wanted: impl Fn(&str) -> bool) -> BTreeMap<String, String> {

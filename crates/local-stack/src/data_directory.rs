@@ -1,9 +1,10 @@
 //! Where one stack keeps everything that is its own.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use crate::failure::StackError;
 use crate::process::ProcessName;
@@ -110,9 +111,28 @@ impl DataDirectory {
     }
 
     /// Removes the directory with everything in it.
+    ///
+    /// Sandboxes have worked in there: folders may lie thousands deep in one another, which `rm` bears and the standard library
+    /// does not, and be closed to their owner.
     pub fn purge(self) -> Result<(), StackError> {
-        fs::remove_dir_all(&self.path).map_err(StackError::file("remove", &self.path))
+        let removed =
+            run(Command::new("rm").args(["-rf", "--"]).arg(&self.path)).or_else(|_closed| {
+                run(Command::new("chmod").args(["-R", "u+rwX", "--"]).arg(&self.path))?;
+                run(Command::new("rm").args(["-rf", "--"]).arg(&self.path))
+            });
+        removed.map_err(StackError::file("remove", &self.path))
     }
+}
+
+/// Runs a program to its end; a failure carries what it said.
+fn run(command: &mut Command) -> io::Result<()> {
+    let output = command.stdin(Stdio::null()).output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    // One line for each name would be too much to read.
+    Err(io::Error::other(said.lines().next().unwrap_or("it failed").to_owned()))
 }
 
 /// Takes an exclusive lock, and says so when somebody else holds it.
@@ -129,7 +149,7 @@ pub(crate) async fn lock_file(
     let locked = tokio::task::spawn_blocking(move || file.lock().map(|()| file)).await;
     match locked {
         Ok(result) => result.map_err(StackError::file("lock", path)),
-        Err(join) => Err(StackError::file("lock", path)(std::io::Error::other(join))),
+        Err(join) => Err(StackError::file("lock", path)(io::Error::other(join))),
     }
 }
 
@@ -160,6 +180,8 @@ pub(crate) fn write_private(path: &Path, text: &str) -> Result<(), StackError> {
 
 #[cfg(test)]
 mod tests {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
     use super::*;
 
     #[test]
@@ -182,6 +204,21 @@ mod tests {
         write_private(&path, "A='2'\n").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "A='2'\n");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_directory_in_which_sandboxes_have_made_what_they_like_is_removed() {
+        let around = tempfile::tempdir().unwrap();
+        let directory = DataDirectory::create(&around.path().join("data")).unwrap();
+        let workspace = directory.make_folder("workspace", 0o700).unwrap();
+        // More folders below one another than can be held open at a time, where that is the usual number.
+        fs::create_dir_all(workspace.join("d/".repeat(1500))).unwrap();
+        let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        setrlimit(Resource::RLIMIT_NOFILE, most.min(1024), most).unwrap();
+        fs::create_dir_all(workspace.join("closed/inner")).unwrap();
+        fs::set_permissions(workspace.join("closed"), fs::Permissions::from_mode(0o000)).unwrap();
+        directory.purge().unwrap();
+        assert!(!around.path().join("data").exists());
     }
 
     #[test]

@@ -19,6 +19,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use tokio::io::BufReader;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -37,6 +38,8 @@ pub type Answer =
 /// The value that a request has to carry in `Authorization`, as `Bearer`, to be taken for an authorized one.
 pub const SECRET: &str = "real-7d0c1f6be29a4c05";
 
+/// As much as is read at once: TLS by itself asks for little.
+const READ_BYTES: usize = 128 << 10;
 const CHUNK: &[u8] = &[b'x'; 64 * 1024];
 
 /// A server that runs until it is dropped. Its certificate is for `localhost` and whatever names it was started for.
@@ -60,8 +63,8 @@ impl Upstream {
 
     /// It answers `GET /bytes/<n>` with that many bytes, and whatever else with the number of bytes that came. The header `x-authorized`
     /// tells whether the request carried [`SECRET`].
-    pub async fn of_bytes(authority: &Authority) -> anyhow::Result<Self> {
-        Self::start(authority, &[], Arc::new(|request| Box::pin(of_bytes(request)))).await
+    pub async fn of_bytes(authority: &Authority, names: &[&str]) -> anyhow::Result<Self> {
+        Self::start(authority, names, Arc::new(|request| Box::pin(of_bytes(request)))).await
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -85,7 +88,7 @@ async fn serve(listener: TcpListener, acceptor: TlsAcceptor, answer: Answer) {
 
 async fn serve_one(stream: TcpStream, acceptor: TlsAcceptor, answer: Answer) -> anyhow::Result<()> {
     stream.set_nodelay(true)?;
-    let stream = acceptor.accept(stream).await?;
+    let stream = acceptor.accept(BufReader::with_capacity(READ_BYTES, stream)).await?;
     let service = service_fn(move |request| {
         let answer = answer(request);
         async move { Ok::<_, Infallible>(answer.await) }

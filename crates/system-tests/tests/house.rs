@@ -11,6 +11,8 @@
 mod boundaries;
 #[path = "house/canaries.rs"]
 mod canaries;
+#[path = "house/collector.rs"]
+mod collector;
 #[path = "house/conversations.rs"]
 mod conversations;
 #[path = "house/deletion.rs"]
@@ -54,12 +56,7 @@ fn main() -> ExitCode {
         // Few places, so that sessions have to wait for each other also on a large machine.
         // Two of every service, so that what one replica leaves undone another one has to find.
         let replicas = Part::SERVICES.map(|part| format!("{part}=2")).join(",");
-        let (name, value) = canaries::OF_THE_PLATFORM;
-        builder
-            .variable("LAP__SANDBOX__MAX_RUNNING", "4")
-            .variable("LAP_REPLICAS", &replicas)
-            .variable(&format!("CONTAINER_ENV_{name}"), value)
-            .variable("CONTAINER_ENV_HOSTS", &format!("{name}={}", way_out::SITE))
+        builder.variable("LAP__SANDBOX__MAX_RUNNING", "4").variable("LAP_REPLICAS", &replicas)
     }));
     let house = match house {
         Ok(house) => Arc::new(Mutex::new(house)),

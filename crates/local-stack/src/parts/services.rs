@@ -54,6 +54,9 @@ pub(super) fn specification(
     if process.part() != Part::VaultProxy {
         environment.retain(|name, _| !name.starts_with("CONTAINER_ENV_"));
     }
+    if process.part() != Part::SandboxService {
+        environment.remove("KUBECONFIG");
+    }
     environment.insert("PORT".to_owned(), port.to_string());
     for (name, value) in sandbox_settings(plan, data)? {
         environment.entry(name.to_owned()).or_insert(value);

@@ -2,10 +2,13 @@
 
 use anyhow::{Context, ensure};
 use local_stack::Part;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use system_tests::{Client, House, Secret};
 
-use crate::way_out::Ground;
+use crate::collector::Collector;
+use crate::way_out::{Ground, SITE};
 use crate::{Scenarios, Shared};
 
 pub(crate) fn add_to(scenarios: &mut Scenarios<'_>) {
@@ -13,8 +16,7 @@ pub(crate) fn add_to(scenarios: &mut Scenarios<'_>) {
 }
 
 /// Of the platform's own environment: name and value.
-pub(crate) const OF_THE_PLATFORM: (&str, &str) =
-    ("CANARY_PLATFORM_TOKEN", "canary-platform-4f0d2c7e91");
+const OF_THE_PLATFORM: (&str, &str) = ("CANARY_PLATFORM_TOKEN", "canary-platform-4f0d2c7e91");
 const OF_OTHERS: [(&str, &str); 5] = [
     ("CANARY_ENVIRONMENT_TOKEN", "canary-environment-8a61b3d570"),
     ("CANARY_AGENT_TOKEN", "canary-agent-c92e7f1a46"),
@@ -29,8 +31,25 @@ const SEARCH: &str = "env; cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/
     python3 -c 'import re, os; \
 [[print(w.decode()) for m in open(f\"/proc/{p}/maps\") if \"r\" in m.split()[1] and \"[v\" not in m for a, b in [[int(x, 16) for x in m.split()[0].split(\"-\")]] if b - a < 1 << 28 for w in [*re.findall(rb\"canary-[a-z]+-[0-9a-f]{10}\", os.pread(f, b - a, a))]] for p in os.listdir(\"/proc\") if p.isdigit() for f in [os.open(f\"/proc/{p}/mem\", 0)]]' 2>/dev/null";
 
-async fn no_canary(house: Shared) -> anyhow::Result<()> {
-    let house = house.lock().await;
+/// A house that says as much as it can: in its logs, and in traces that somebody collects.
+async fn talkative(collector: &Collector) -> anyhow::Result<House> {
+    // A core holds whatever its process held, and is nothing that a service writes.
+    let (_, most) = getrlimit(Resource::RLIMIT_CORE)?;
+    setrlimit(Resource::RLIMIT_CORE, 0, most)?;
+    let (name, value) = OF_THE_PLATFORM;
+    House::build_with(|builder| {
+        builder
+            .variable("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url())
+            .variable("LAP__LOG__FILTER", "trace")
+            .variable(&format!("CONTAINER_ENV_{name}"), value)
+            .variable("CONTAINER_ENV_HOSTS", &format!("{name}={SITE}"))
+    })
+    .await
+}
+
+async fn no_canary(_shared: Shared) -> anyhow::Result<()> {
+    let collector = Collector::start().await?;
+    let house = talkative(&collector).await?;
     let ground = Ground::prepare(&house, "/").await?;
     let Ground { client, host, site, .. } = &ground;
     let session = open(client, host).await?;
@@ -61,6 +80,13 @@ async fn no_canary(house: Shared) -> anyhow::Result<()> {
     let egress = client.get(&format!("/v1/sessions/{session}/egress")).await?;
     find_none(&all, "the list of decisions", &egress.to_string())?;
     find_none(&all, "the database", &everything_in_the_database(&house).await?)?;
+    let traces = collector.kept_with(&["api-gateway", "session-service", "vault-proxy"]).await?;
+    find_none(&all, "the traces", &traces)?;
+    // What a crash says is among the rest of what it says.
+    for part in Part::SERVICES {
+        house.stack.kill(part, Signal::SIGABRT)?;
+        house.stack.ended(part).await;
+    }
     for (process, _, _) in house.stack.processes() {
         let told = std::fs::read(house.stack.log(process)).unwrap_or_default();
         // The database and the site's own names aside, every log is read.

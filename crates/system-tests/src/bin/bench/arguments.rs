@@ -25,6 +25,8 @@ pub enum Group {
     Tokens,
     /// One message after the other made durable.
     Appends,
+    /// Appends and words beside thousands of sessions at rest.
+    Idle,
     /// Two hundred sessions' journals at once.
     Journals,
     /// Pages of lists with a hundred thousand entries.

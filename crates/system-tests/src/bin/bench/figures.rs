@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// Measurements of one kind, in milliseconds.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub struct Series(Vec<f64>);
 
 impl Series {
@@ -92,6 +92,20 @@ impl Report {
             format!("{what}, {mebibytes:.0} MiB, median of {}", ours.len()),
             format!("{own:.0} MiB/s"),
             format!("{name}: {other:.0} MiB/s"),
+            format!("{:.2} ×", own / other),
+            "–".to_owned(),
+        ]);
+    }
+
+    /// The same for what is done again and again, from how long each takes.
+    pub fn compare_frequencies(&mut self, what: &str, ours: &Series, peer: (&str, &Series)) {
+        let (name, series) = peer;
+        let frequency = |series: &Series| 1000.0 / series.quantile(0.5);
+        let (own, other) = (frequency(ours), frequency(series));
+        self.rows.push([
+            format!("{what}, median of {}", ours.len()),
+            format!("{own:.0} a second"),
+            format!("{name}: {other:.0} a second"),
             format!("{:.2} ×", own / other),
             "–".to_owned(),
         ]);

@@ -1,4 +1,4 @@
-//! The journals of two hundred sessions at once, taken into their logs, against bare `INSERT … COMMIT` at the same concurrency.
+//! The journals of two hundred sessions at once, and messages to them, taken into their logs, against bare `INSERT … COMMIT` at the same concurrency.
 //!
 //! The sessions are rows that this group makes; the commands are those that sandbox-service sends, on the same queue.
 
@@ -25,6 +25,8 @@ use crate::{milliseconds_since, postgres};
 
 const SESSIONS: usize = 200;
 const ENTRIES: u64 = 20;
+/// Fewer: those that wait already are looked at with each further one.
+const MESSAGES: usize = 5;
 /// As many connections as session-service has by default.
 const CONNECTIONS: usize = 8;
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -49,6 +51,7 @@ pub async fn measure(house: &House, client: &Client, report: &mut Report) -> any
     let broker = Broker::connect(&url, "bench").await?;
     let journals = begin(&database, client).await?;
     let ours = append_all(&broker, &journals).await?;
+    let posted = post_all(client, &journals).await?;
     let refused = refuse_all(&broker, journals.len()).await?;
     let bare = insert_all(house, &database).await?;
     end(&database).await?;
@@ -57,9 +60,19 @@ pub async fn measure(house: &House, client: &Client, report: &mut Report) -> any
         let peer = format!("INSERT … COMMIT, 200 at once over {CONNECTIONS} connections");
         report.compare(what, quantile, &ours.latencies, (&peer, &bare.latencies));
     }
+    for quantile in [0.5, 0.99] {
+        let peer = format!("INSERT … COMMIT, 200 at once over {CONNECTIONS} connections");
+        let what = "POST …/events to each of 200 sessions at once";
+        report.compare(what, quantile, &posted.latencies, (&peer, &bare.latencies));
+    }
     let peer = ("a command refused before the database", &refused.latencies);
     report.compare(what, 0.5, &ours.latencies, peer);
-    let rates = [("entries", &ours), ("bare inserts", &bare), ("refused commands", &refused)];
+    let rates = [
+        ("entries", &ours),
+        ("messages", &posted),
+        ("bare inserts", &bare),
+        ("refused commands", &refused),
+    ];
     for (name, run) in rates {
         let value = format!("{:.0} per second", run.per_second);
         report.note(&format!("{name}, 200 at once"), &value);
@@ -111,6 +124,21 @@ async fn append_all(broker: &Broker, journals: &[Journal]) -> anyhow::Result<Run
             let outcome = send(broker, append(journal, number)).await?;
             let is_taken = matches!(&outcome, Outcome::JournalAccepted(accepted) if accepted.through == number);
             ensure!(is_taken, "entry {number} was answered {outcome:?}");
+            took.push(milliseconds_since(sent));
+        }
+        anyhow::Ok(took)
+    });
+    Ok(Run::of(try_join_all(each).await?, begun))
+}
+
+/// Messages that wait behind the turn under way.
+async fn post_all(client: &Client, journals: &[Journal]) -> anyhow::Result<Run> {
+    let begun = Instant::now();
+    let each = journals.iter().map(|journal| async move {
+        let mut took = Vec::new();
+        for _ in 0..MESSAGES {
+            let sent = Instant::now();
+            client.say(&journal.session, "@say nothing").await?;
             took.push(milliseconds_since(sent));
         }
         anyhow::Ok(took)

@@ -9,6 +9,7 @@ mod append;
 mod arguments;
 mod by_hand;
 mod figures;
+mod idle;
 mod journals;
 mod pages;
 mod postgres;
@@ -48,6 +49,10 @@ async fn main() -> anyhow::Result<()> {
     if arguments.wants(Group::Appends) {
         eprintln!("appends …");
         append::measure(&house, &client, &mut report).await.context("appends")?;
+    }
+    if arguments.wants(Group::Idle) {
+        eprintln!("sessions at rest …");
+        idle::measure(&house, &client, &mut report).await.context("sessions at rest")?;
     }
     if arguments.wants(Group::Journals) {
         eprintln!("journals …");

@@ -3,9 +3,11 @@
 mod leg;
 mod mitmproxy;
 mod ours;
+mod processor;
+mod throng;
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use system_tests::House;
@@ -20,6 +22,10 @@ const REQUESTS: usize = 400;
 const CONNECTIONS: usize = 60;
 const TRANSFERS: usize = 3;
 const TRANSFERRED: usize = 128 << 20;
+
+/// Two hosts: everything that goes to one at which a credential may be used is terminated.
+const PLAIN: &str = "plain.test";
+const GUARDED: &str = "guarded.test";
 
 /// What a proxy has to do with the bytes.
 const KINDS: [&str; 3] = ["tunnel", "TLS terminated", "TLS terminated, placeholder replaced"];
@@ -41,14 +47,15 @@ struct Figures {
 
 pub async fn measure(house: &House, mitmdump: &Path, report: &mut Report) -> anyhow::Result<()> {
     let authority = house.authority();
-    let (plain, guarded) =
-        (Upstream::of_bytes(authority).await?, Upstream::of_bytes(authority).await?);
-    let ours = ours::legs(house, &plain, &guarded).await?;
+    house.resolve(&[PLAIN, GUARDED].map(|name| (name, "127.0.0.1")))?;
+    let plain = Upstream::of_bytes(authority, &[PLAIN]).await?;
+    let guarded = Upstream::of_bytes(authority, &[GUARDED]).await?;
+    let ours = ours::legs(house, (&plain, PLAIN), (&guarded, GUARDED)).await?;
     let mitmproxy = Mitmproxy::start(mitmdump, authority).await.context("mitmproxy")?;
     let ways = Ways {
-        direct: Leg::direct(&plain, authority)?,
+        direct: Leg::direct((&plain, PLAIN), authority)?,
         ours,
-        mitmproxy: mitmproxy.legs(&plain, authority)?,
+        mitmproxy: mitmproxy.legs((&plain, "localhost"), authority)?,
     };
     for (kind, leg) in KINDS.iter().zip(ways.ours.iter()).chain(KINDS.iter().zip(&ways.mitmproxy)) {
         let is_known = leg.connect().await?.is_authorized().await.with_context(|| leg.name())?;
@@ -57,8 +64,10 @@ pub async fn measure(house: &House, mitmdump: &Path, report: &mut Report) -> any
     }
     requests(&ways).await?.tell(report, "request on an open connection");
     connections(&ways).await?.tell(report, "connection and request");
+    throng::measure(&ways, report).await.context("many connections")?;
     transfers(&ways, report).await?;
-    ours::memory(house, report);
+    let [.., replaced] = &ways.ours;
+    ours::carry_much(house, replaced, report).await.context("1 GiB")?;
     Ok(())
 }
 
@@ -97,20 +106,32 @@ async fn connections(ways: &Ways) -> anyhow::Result<Figures> {
 
 async fn transfers(ways: &Ways, report: &mut Report) -> anyhow::Result<()> {
     let (mut down, mut up) = (Figures::default(), Figures::default());
+    let (mut work_down, mut work_up) = (Figures::default(), Figures::default());
     for _ in 0..TRANSFERS {
-        for ((leg, down), up) in ways.all().zip(down.all()).zip(up.all()) {
+        let down = down.all().zip(work_down.all());
+        let up = up.all().zip(work_up.all());
+        for ((leg, (down, work_down)), (up, work_up)) in ways.all().zip(down).zip(up) {
             let mut connection: Connection = leg.connect().await?;
-            let begun = Instant::now();
+            let (begun, before) = (Instant::now(), leg.processor_time()?);
             connection.download(TRANSFERRED).await.with_context(|| leg.name())?;
             down.add(milliseconds_since(begun));
+            let between = leg.processor_time()?;
+            work_down.add(milliseconds(between.saturating_sub(before)));
             let begun = Instant::now();
             connection.upload(TRANSFERRED).await.with_context(|| leg.name())?;
             up.add(milliseconds_since(begun));
+            work_up.add(milliseconds(leg.processor_time()?.saturating_sub(between)));
         }
     }
     down.tell_rates(report, "download");
     up.tell_rates(report, "upload");
+    work_down.tell_work_rates(report, "download");
+    work_up.tell_work_rates(report, "upload");
     Ok(())
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
 }
 
 impl Ways {
@@ -139,6 +160,14 @@ impl Figures {
         for ((kind, ours), mitmproxy) in KINDS.iter().zip(&self.ours).zip(&self.mitmproxy) {
             let what = format!("{what}, {kind}");
             report.compare_rates(&what, TRANSFERRED, ours, ("no proxy", &self.direct));
+            report.compare_rates(&what, TRANSFERRED, ours, ("mitmproxy", mitmproxy));
+        }
+    }
+
+    /// The same by the processor time that the proxies use, however busy the machine is with others.
+    fn tell_work_rates(&self, report: &mut Report, what: &str) {
+        for ((kind, ours), mitmproxy) in KINDS.iter().zip(&self.ours).zip(&self.mitmproxy) {
+            let what = format!("{what} by the proxy's own processor time, {kind}");
             report.compare_rates(&what, TRANSFERRED, ours, ("mitmproxy", mitmproxy));
         }
     }

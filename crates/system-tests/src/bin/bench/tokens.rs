@@ -28,7 +28,8 @@ pub async fn measure(house: &House, client: &Client, report: &mut Report) -> any
     Ok(())
 }
 
-async fn through_the_platform(
+/// The words of one answer.
+pub async fn through_the_platform(
     client: &Client,
     session: &str,
     series: &mut Series,

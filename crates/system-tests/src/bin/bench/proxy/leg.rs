@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use hyper::client::conn::http1::{SendRequest, handshake};
@@ -11,22 +12,32 @@ use hyper::{Method, Request, Response, body::Incoming};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use system_tests::upstream::{Authority, Body, Upstream, client_trusting, count, text, zeros};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tokio_util::either::Either;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::processor::processor_time;
+
 /// Beyond this the answer to CONNECT is none.
 const LONGEST_HEAD: usize = 4096;
+/// As much as is read at once, so that what is measured costs more than measuring it.
+const READ_BYTES: usize = 128 << 10;
+
+/// A server, and how it is called.
+pub type Named<'a> = (&'a Upstream, &'static str);
 
 pub struct Leg {
     name: &'static str,
     entrance: Entrance,
-    /// `localhost:port` of the server.
+    /// The server's name, and `name:port`.
+    server_name: &'static str,
     target: String,
     tls: TlsConnector,
     authorization: Option<String>,
+    /// Whoever carries it.
+    process: Option<i32>,
 }
 
 pub enum Entrance {
@@ -36,8 +47,8 @@ pub enum Entrance {
 }
 
 impl Leg {
-    pub fn direct(upstream: &Upstream, authority: &Authority) -> anyhow::Result<Self> {
-        let entrance = Entrance::Server(upstream.address());
+    pub fn direct(upstream: Named<'_>, authority: &Authority) -> anyhow::Result<Self> {
+        let entrance = Entrance::Server(upstream.0.address());
         Self::through("no proxy", entrance, upstream, &authority.own())
     }
 
@@ -45,17 +56,27 @@ impl Leg {
     pub fn through(
         name: &'static str,
         entrance: Entrance,
-        upstream: &Upstream,
+        (upstream, server_name): Named<'_>,
         roots: &Path,
     ) -> anyhow::Result<Self> {
         let tls = TlsConnector::from(Arc::new(client_trusting(roots)?));
-        let target = format!("localhost:{}", upstream.port());
-        Ok(Self { name, entrance, target, tls, authorization: None })
+        let target = format!("{server_name}:{}", upstream.port());
+        Ok(Self { name, entrance, server_name, target, tls, authorization: None, process: None })
     }
 
     /// The same way, on which every request carries this.
     pub fn with_authorization(self, value: String) -> Self {
         Self { authorization: Some(value), ..self }
+    }
+
+    /// The same way, through this process.
+    pub fn carried_by(self, process: i32) -> Self {
+        Self { process: Some(process), ..self }
+    }
+
+    /// How much processor time its proxy has used so far; zero without one.
+    pub fn processor_time(&self) -> anyhow::Result<Duration> {
+        self.process.map_or(Ok(Duration::ZERO), processor_time)
     }
 
     pub fn name(&self) -> &'static str {
@@ -75,7 +96,8 @@ impl Leg {
             Entrance::Server(_) => stream,
             Entrance::Door(_) | Entrance::Proxy(_) => self.through_proxy(stream).await?,
         };
-        let stream = self.tls.connect(ServerName::try_from("localhost")?, stream).await?;
+        let stream = BufReader::with_capacity(READ_BYTES, stream);
+        let stream = self.tls.connect(ServerName::try_from(self.server_name)?, stream).await?;
         let (sender, driver) = handshake(TokioIo::new(stream)).await?;
         let driver = AbortOnDropHandle::new(tokio::spawn(async move { drop(driver.await) }));
         let (target, authorization) = (self.target.clone(), self.authorization.clone());

@@ -6,12 +6,12 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::Context;
-use system_tests::upstream::{Authority, SECRET, Upstream};
+use system_tests::upstream::{Authority, SECRET};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
-use super::leg::{Entrance, Leg};
+use super::leg::{Entrance, Leg, Named};
 
 /// Imports of a Python program on a busy machine.
 const STARTED_WITHIN: Duration = Duration::from_mins(1);
@@ -34,11 +34,13 @@ impl Mitmproxy {
         Ok(Self { running: [tunnel, terminated, replaced], folder })
     }
 
-    pub fn legs(&self, upstream: &Upstream, authority: &Authority) -> anyhow::Result<[Leg; 3]> {
+    pub fn legs(&self, upstream: Named<'_>, authority: &Authority) -> anyhow::Result<[Leg; 3]> {
         let [tunnel, terminated, replaced] = &self.running;
         let own: PathBuf = self.folder.path().join("mitmproxy-ca-cert.pem");
         let leg = |running: &(SocketAddr, Child), roots: &Path| {
-            Leg::through("mitmproxy", Entrance::Proxy(running.0), upstream, roots)
+            let leg = Leg::through("mitmproxy", Entrance::Proxy(running.0), upstream, roots)?;
+            let process = running.1.id().context("mitmdump has ended")?;
+            anyhow::Ok(leg.carried_by(i32::try_from(process)?))
         };
         Ok([
             leg(tunnel, &authority.own())?,
